@@ -1,0 +1,113 @@
+"""PyTorch's own operations: its fused norm where it computes exactly the spec, and the spec's formula,
+step by step, where it does not. Takes every call."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.spec import NormSpec
+
+NAME = "torch"
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def refusal(x: Tensor, weight: Tensor | None, spec: NormSpec) -> str | None:
+    """Never refuses."""
+    return None
+
+
+def _is_torch_formula(x: Tensor, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> bool:
+    """Whether torch's fused norms compute this spec, to the bit of its casts, on these dtypes."""
+    if spec.eps_place != "inside" or any(p is not None and p.dtype != x.dtype for p in (weight, bias)):
+        return False
+    # Away from the half precisions every cast of the spec is a cast to the same dtype.
+    return x.dtype not in HALVES or (spec.stats_dtype == "float32" and spec.scale_dtype == "stats" and spec.offset == 0)
+
+
+def _stats_dtype(x: Tensor, spec: NormSpec) -> torch.dtype:
+    return torch.float32 if x.dtype in HALVES and spec.stats_dtype == "float32" else x.dtype
+
+
+def _eps(x: Tensor, spec: NormSpec) -> float:
+    return torch.finfo(_stats_dtype(x, spec)).eps if spec.eps is None else spec.eps
+
+
+def _factor(v: Tensor, eps: float, eps_place: str) -> Tensor:
+    if eps_place == "inside":
+        return torch.rsqrt(v + eps)
+    # sqrt has no derivative at 0; the row is zero there, so a derivative of 0 is the limit.
+    nonzero = v != 0
+    return 1 / (torch.where(nonzero, v, 1).sqrt() * nonzero + eps)
+
+
+def _scaled(normed: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Tensor:
+    """normed * (offset + weight) + bias, with the casts where the spec has them."""
+    if spec.scale_dtype == "input":
+        normed = normed.to(x.dtype)
+    elif spec.scale_dtype == "weight" and weight is not None:
+        normed = normed.to(weight.dtype) if weight.dtype in HALVES else normed
+    if weight is not None:
+        scale = weight.to(normed.dtype) if spec.scale_dtype == "stats" else weight
+        normed = normed * (scale + spec.offset if spec.offset else scale)
+    if bias is not None:
+        normed = normed + (bias.to(normed.dtype) if spec.scale_dtype == "stats" else bias)
+    cast_back = spec.scale_dtype == "stats" or weight is None
+    return normed.to(x.dtype) if cast_back else normed
+
+
+def rms_norm(x: Tensor, shape: list[int], weight: Tensor | None, spec: NormSpec) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * (offset + weight) over the trailing axes `shape`."""
+    if _is_torch_formula(x, weight, None, spec):
+        scale = weight + spec.offset if weight is not None and spec.offset else weight
+        return F.rms_norm(x, shape, scale, spec.eps)
+    h = x.to(_stats_dtype(x, spec))
+    axes = tuple(range(-len(shape), 0))
+    v = h.pow(2).mean(axes, keepdim=True)
+    return _scaled(h * _factor(v, _eps(x, spec), spec.eps_place), x, weight, None, spec)
+
+
+def layer_norm(x: Tensor, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * (offset + weight) + bias over the trailing axes `shape`."""
+    if _is_torch_formula(x, weight, bias, spec):
+        scale = weight + spec.offset if weight is not None and spec.offset else weight
+        return F.layer_norm(x, shape, scale, bias, _eps(x, spec))
+    h = x.to(_stats_dtype(x, spec))
+    axes = tuple(range(-len(shape), 0))
+    c = h - h.mean(axes, keepdim=True)
+    v = c.pow(2).mean(axes, keepdim=True)
+    return _scaled(c * _factor(v, _eps(x, spec), spec.eps_place), x, weight, bias, spec)
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    spec: NormSpec,
+) -> Tensor:
+    """Per channel (x - mean) / sqrt(var + eps) * weight + bias; in training moves the running statistics in place."""
+    # torch's own batch norm multiplies in the statistics' dtype, whatever the parameters' dtype.
+    if spec.eps_place == "inside" and spec.unbiased_running_var and x.dtype not in HALVES and spec.offset == 0:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, _eps(x, spec))
+
+    h = x.to(_stats_dtype(x, spec))
+    column = [1, -1] + [1] * (x.dim() - 2)
+    if training or running_mean is None or running_var is None:
+        axes = (0, *range(2, x.dim()))
+        m = h.mean(axes, keepdim=True)
+        v = (h - m).pow(2).mean(axes, keepdim=True)
+        n = x.numel() // x.shape[1]
+        with torch.no_grad():
+            if training and running_mean is not None:
+                running_mean.lerp_(m.flatten().to(running_mean.dtype), momentum)
+            if training and running_var is not None:
+                new = v.flatten() * (n / (n - 1) if spec.unbiased_running_var else 1.0)
+                running_var.lerp_(new.to(running_var.dtype), momentum)
+    else:
+        m, v = (r.view(column).to(h.dtype) for r in (running_mean, running_var))
+    normed = (h - m) * _factor(v, _eps(x, spec), spec.eps_place)
+    weight, bias = (p if p is None else p.view(column) for p in (weight, bias))
+    return _scaled(normed, x, weight, bias, spec)

@@ -1,0 +1,96 @@
+"""LayerNorm (Ba, Kiros & Hinton 2016, arXiv:1607.06450), float64.
+
+For a row x of n numbers, with the scale  g = offset + weight:
+
+    m = mean(x)
+    c = x - m
+    v = mean(c^2)                (the biased variance)
+    s = 1 / sqrt(v + eps)
+    y = c * s * g + bias
+
+Backward. Let  u = dy * g  be the gradient that reaches c * s. Through s, as in RMSNorm but with c in the
+place of x, the gradient by c is  s * u - s^3 * c * mean(u * c).  Subtracting the mean is a projection, and
+its transpose is the same projection: subtract the mean once more. The second term has mean 0 already, so
+
+    dx        = s * (u - mean(u))  -  s^3 * c * mean(u * c)
+    dweight_j = sum over rows of  dy_j * c_j * s
+    dbias_j   = sum over rows of  dy_j
+
+Orthogonality: sum(dx) = 0 always (shifting a row changes nothing), and for eps = 0 also sum(c * dx) = 0
+(nor does rescaling it).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from normlab.norms._rows import Array, as_rows, as_vector, check_gradient, factor
+
+
+class Gradients(NamedTuple):
+    """What flows back: dx has the shape of x, dweight and dbias that of the weight."""
+
+    dx: Array
+    dweight: Array
+    dbias: Array
+
+
+def forward(
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    eps: float | None = 1e-5,
+    eps_place: str = "inside",
+    offset: float = 0.0,
+    normalized_shape: int | Sequence[int] | None = None,
+) -> Array:
+    """y = (x - mean(x)) / sqrt(var(x) + eps) * (offset + weight) + bias, row by row.
+
+    Args:
+        x: any shape (*rows, *normalized_shape).
+        weight: shape normalized_shape; None stands for a scale of 1.
+        bias: shape normalized_shape; None stands for 0.
+        eps: None stands for float64's machine epsilon.
+        eps_place: "inside" or "outside" of the square root.
+        offset: added to the weight; not used without a weight.
+        normalized_shape: the trailing axes that make a row; None means the last axis.
+
+    Raises:
+        ValueError: when the shapes do not fit.
+    """
+    rows, shape = as_rows(x, normalized_shape)
+    g = as_vector("weight", weight, shape, 1.0 - offset) + offset
+    b = as_vector("bias", bias, shape, 0.0)
+    c = rows - np.mean(rows, axis=1, keepdims=True)
+    v = np.mean(c**2, axis=1, keepdims=True)
+    s, _ = factor(v, eps, eps_place)
+    return (c * s * g + b).reshape(np.shape(x))
+
+
+def backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    *,
+    eps: float | None = 1e-5,
+    eps_place: str = "inside",
+    offset: float = 0.0,
+    normalized_shape: int | Sequence[int] | None = None,
+) -> Gradients:
+    """The gradients of sum(dy * forward(x, weight, bias, ...)), by the formulas at the top of this file."""
+    check_gradient(dy, x)
+    rows, shape = as_rows(x, normalized_shape)
+    dy, _ = as_rows(dy, shape)
+    g = as_vector("weight", weight, shape, 1.0 - offset) + offset
+    c = rows - np.mean(rows, axis=1, keepdims=True)
+    v = np.mean(c**2, axis=1, keepdims=True)
+    s, slope = factor(v, eps, eps_place)
+
+    u = dy * g
+    dx = s * (u - np.mean(u, axis=1, keepdims=True)) - slope * c * np.mean(u * c, axis=1, keepdims=True)
+    dweight = np.sum(dy * c * s, axis=0)
+    dbias = np.sum(dy, axis=0)
+    return Gradients(dx.reshape(np.shape(x)), dweight.reshape(shape), dbias.reshape(shape))
