@@ -1,0 +1,1 @@
+"""The experiments, the claims they test, and the report."""

@@ -1,0 +1,56 @@
+"""What an experiment is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from normlab.experiments.evidence import Evidence
+from normlab.experiments.setting import Setting
+from normlab.experiments.stacks import StackResults
+from normlab.lab import RunConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text for the terminal and the report alike."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment.
+
+    Attributes:
+        name: of the command (`normlab exp NAME`) and of its files.
+        script: the same as a script of the repository.
+        title, question: for people.
+        plan: the training runs that it needs in a setting.
+        stacks: measures plain stacks, or None.
+        numbers: what goes into NAME.json, from the evidence.
+        tables: what people read first.
+        reading: sentences computed from the evidence: what the picture shows.
+        curves: header and rows of NAME.csv.
+        draw: NAME.png.
+    """
+
+    name: str
+    script: str
+    title: str
+    question: str
+    plan: Callable[[Setting], list[RunConfig]]
+    stacks: Callable[[Setting], StackResults] | None
+    numbers: Callable[[Evidence], dict[str, Any]]
+    tables: Callable[[Evidence], list[Table]]
+    reading: Callable[[Evidence], list[str]]
+    curves: Callable[[Evidence], tuple[Sequence[str], list[Sequence[Any]]]]
+    draw: "Callable[[Evidence], Figure]"
+
+    def command(self, setting: Setting) -> str:
+        """The command that gives these results again."""
+        return f"normlab exp {self.name} {setting.flags}".strip()

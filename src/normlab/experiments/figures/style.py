@@ -1,0 +1,45 @@
+"""What the pictures share: colours that colour-blind readers can tell apart, plain axes, ticks for rates."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from normlab.experiments.text import rate
+from normlab.lab import Corpus
+
+# Okabe & Ito's palette.
+NONE, POST, PRE_LAYERNORM, PRE_RMSNORM = "#666666", "#D55E00", "#0072B2", "#009E73"
+PALETTE = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666")
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that lays itself out."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def plain(ax: Axes, title: str, xlabel: str, ylabel: str) -> None:
+    """Title, labels, a light grid, no box."""
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(True, which="major", color="#e5e5e5", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def rate_axis(ax: Axes, rates: tuple[float, ...]) -> None:
+    """A logarithmic axis with a tick at each learning rate."""
+    ax.set_xscale("log")
+    ax.set_xticks(rates, [rate(lr) for lr in rates])
+    ax.minorticks_off()
+
+
+def loss_axis(ax: Axes, corpus: Corpus, floor: float, *, name_lines: bool = True) -> float:
+    """A loss axis that ends a little above ln V, with the two losses of ignorance drawn in; returns its top."""
+    top = corpus.uniform + 0.5
+    ax.set_ylim(floor, top)
+    for value, name in ((corpus.uniform, "ln V: all characters alike"), (corpus.unigram, "character frequencies")):
+        ax.axhline(value, color="#999999", linewidth=0.9, linestyle=":")
+        if name_lines:
+            ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 2), fontsize=8,
+                        textcoords="offset points", ha="right", color="#777777")  # fmt: skip
+    return top

@@ -1,0 +1,100 @@
+"""From numbers to a verdict.
+
+A claim says that some effect lies in a range. It is measured under one or more conditions, each with a value a seed.
+A condition holds when the whole 95% interval of the mean lies in the range, fails when the whole interval lies
+outside, and is open otherwise, or with fewer than two seeds. Together:
+
+    all hold                     -> holds
+    some hold, some fail         -> holds only when <those that hold>
+    all fail                     -> does not hold
+    anything else                -> undecided
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from normlab.experiments.stats import Interval, mean_interval
+
+Verdict = Literal["holds", "holds only when", "does not hold", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values of the effect under a condition, a seed each. Without values: this setting could not measure it."""
+
+    condition: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where the claim says that the effect lies; a closed range."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def judge(self, interval: Interval) -> bool | None:
+        """True: holds; False: fails; None: open."""
+        if interval.low is None or interval.high is None:
+            return None
+        if self.low <= interval.low and interval.high <= self.high:
+            return True
+        if interval.high < self.low or self.high < interval.low:
+            return False
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition's measurement: its interval (None: not measured) and whether the claim holds there."""
+
+    condition: str
+    interval: Interval | None
+    holds: bool | None
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, the conditions that it names, and the findings behind it."""
+
+    verdict: Verdict
+    when: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def __str__(self) -> str:
+        if self.verdict != "holds only when":
+            return self.verdict
+        fails = [f.condition for f in self.findings if f.holds is False]
+        unsure = [f.condition for f in self.findings if f.holds is None]
+        text = f"holds only when {'; '.join(self.when)}"
+        if len(fails) < len(self.when):
+            text += f" (not: {'; '.join(fails)})"
+        return text + (f" (undecided: {'; '.join(unsure)})" if unsure else "")
+
+
+def find(sample: Sample, claimed: Range) -> Finding:
+    """Judge one condition."""
+    # NaN is the difference of two runs that both became infinite: nothing to compare.
+    if not sample.values or any(math.isnan(v) for v in sample.values):
+        return Finding(sample.condition, None, None, ())
+    interval = mean_interval(sample.values)
+    return Finding(sample.condition, interval, claimed.judge(interval), tuple(sample.values))
+
+
+def judge(samples: Sequence[Sample], claimed: Range) -> Judgement:
+    """Judge all conditions together."""
+    findings = tuple(find(sample, claimed) for sample in samples)
+    held = tuple(f.condition for f in findings if f.holds is True)
+    failed = any(f.holds is False for f in findings)
+    open_ = any(f.holds is None for f in findings)
+    verdict: Verdict = "undecided"
+    if held and failed:
+        verdict = "holds only when"
+    elif held and not open_:
+        verdict = "holds"
+    elif failed and not open_:
+        verdict = "does not hold"
+    return Judgement(verdict, held if verdict == "holds only when" else (), findings)

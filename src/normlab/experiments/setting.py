@@ -1,0 +1,128 @@
+"""The size of an experiment: quick or full, on which text, how many seeds, on which device."""
+
+from dataclasses import dataclass
+
+from normlab import _check
+from normlab.lab import Corpus, RunConfig
+from normlab.models import TransformerConfig
+from normlab.models.config import Placement
+from normlab.spec import NormSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is run.
+
+    Attributes:
+        name: "quick" or "full" (tests use others).
+        n_seeds: independent repetitions of every run.
+        steps, batch, context, dim: of every training run.
+        rates: the learning rates, the same for every configuration.
+        comparison_layers: depths at which all four configurations are compared.
+        depths: depths at which Pre-LN and Post-LN are compared.
+        warmup_layers, warmup: depths that are also run with a warm-up, of so many steps.
+        init_layers: depths at which the gradient at initialization is measured.
+        long_steps, long_rates: a longer run of NoNorm, for the step at which it becomes NaN; 0: none.
+    """
+
+    name: str
+    n_seeds: int
+    steps: int
+    context: int
+    rates: tuple[float, ...]
+    comparison_layers: tuple[int, ...]
+    depths: tuple[int, ...]
+    warmup_layers: tuple[int, ...]
+    warmup: int
+    init_layers: tuple[int, ...]
+    long_steps: int = 0
+    long_rates: tuple[float, ...] = ()
+    batch: int = 8
+    dim: int = 64
+
+
+QUICK = Size(
+    name="quick",
+    n_seeds=3,
+    steps=100,
+    context=32,
+    rates=(3e-4, 1e-3, 3e-3),
+    comparison_layers=(4, 8),
+    depths=(4, 8),
+    warmup_layers=(8,),
+    warmup=50,
+    init_layers=(4, 8, 16, 32),
+)
+FULL = Size(
+    name="full",
+    n_seeds=4,
+    steps=200,
+    context=64,
+    rates=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    comparison_layers=(4, 8),
+    depths=(2, 4, 8, 16),
+    warmup_layers=(8,),
+    warmup=100,
+    init_layers=(4, 8, 16, 32),
+    long_steps=750,
+    long_rates=(1e-3, 3e-3, 1e-2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A size, a text and a device.
+
+    Attributes:
+        size: how much is run.
+        corpus: the text.
+        data: path of the text, None for the default one.
+        device: "cpu" or "cuda".
+        flags: the command-line options that give this setting again.
+    """
+
+    size: Size
+    corpus: Corpus
+    data: str | None = None
+    device: str = "cpu"
+    flags: str = ""
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of all runs."""
+        return range(self.size.n_seeds)
+
+    def run(
+        self,
+        placement: Placement,
+        kind: str,
+        layers: int,
+        *,
+        lr: float,
+        seed: int,
+        warmup: int = 0,
+        steps: int | None = None,
+    ) -> RunConfig:
+        """The run of a configuration in this setting; everything not named is the same for all."""
+        _check.one_of("kind", kind, ("layernorm", "rmsnorm", "none"))
+        steps = self.size.steps if steps is None else steps
+        model = TransformerConfig(
+            vocab_size=len(self.corpus.vocab),
+            n_layers=layers,
+            dim=self.size.dim,
+            context=self.size.context,
+            placement=placement,
+            norm=NormSpec(kind),  # pyright: ignore[reportArgumentType]
+        )
+        return RunConfig(
+            model=model,
+            text=self.corpus.digest,
+            lr=lr,
+            seed=seed,
+            steps=steps,
+            batch=self.size.batch,
+            warmup=warmup,
+            eval_every=max(1, steps // 4) if steps > 1 else 0,
+            scales_at=tuple(sorted({0, steps - 1})),
+            device=self.device,  # pyright: ignore[reportArgumentType]
+        )

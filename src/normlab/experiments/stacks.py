@@ -1,0 +1,110 @@
+"""Measurements on plain deep stacks: the scale of activations and of gradients, layer by layer, over seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from normlab.experiments.meanfield import Fit, Prediction
+from normlab.lab.scales import rms
+from normlab.models import PlainStack, StackConfig
+
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StackScales:
+    """One seed: index i is layer i + 1.
+
+    Attributes:
+        entering_std: of what enters the activation.
+        std, rms: of the layer's output.
+        gradient: RMS of the gradient by the output, when a standard normal gradient enters at the last.
+    """
+
+    entering_std: tuple[float, ...]
+    std: tuple[float, ...]
+    rms: tuple[float, ...]
+    gradient: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StackCase:
+    """A stack, its prediction, and its measurements, a seed each."""
+
+    label: str
+    config: StackConfig
+    prediction: Prediction
+    seeds: tuple[StackScales, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A stack in one dtype until it breaks.
+
+    Attributes:
+        label: "float16", "float32", or one of these with a norm.
+        dtype: the dtype of weights and activations.
+        rms: a seed each, of the output, layer by layer; inf and NaN where they came.
+        first_inf, first_nan: a seed each, the first layer (from 1) with such an activation; None: never.
+    """
+
+    label: str
+    dtype: str
+    config: StackConfig
+    rms: tuple[tuple[float, ...], ...]
+    first_inf: tuple[int | None, ...]
+    first_nan: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StackResults:
+    """All of experiment 1."""
+
+    cases: tuple[StackCase, ...]
+    overflows: tuple[Overflow, ...]
+    fit: Fit
+    fitted: StackCase
+
+    def case(self, label: str) -> StackCase:
+        """The case of this label."""
+        return next(c for c in self.cases if c.label == label)
+
+
+def _draw(config: StackConfig, seed: int, dtype: torch.dtype = torch.float32) -> tuple[PlainStack, torch.Tensor]:
+    """The stack of a seed and its standard normal input."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PlainStack(config).to(dtype), torch.randn(BATCH, config.width).to(dtype)
+
+
+def measure(config: StackConfig, seed: int) -> StackScales:
+    """Forward and backward through the stack of a seed, in float32."""
+    stack, x = _draw(config, seed)
+    layers = stack.layers(x.requires_grad_())
+    for _, output in layers:
+        output.retain_grad()
+    upstream = torch.randn(BATCH, config.width, generator=torch.Generator().manual_seed(seed))
+    layers[-1][1].backward(upstream)
+    return StackScales(
+        entering_std=tuple(z.detach().double().std().item() for z, _ in layers),
+        std=tuple(h.detach().double().std().item() for _, h in layers),
+        rms=tuple(rms(h) for _, h in layers),
+        gradient=tuple(rms(h.grad) for _, h in layers if h.grad is not None),
+    )
+
+
+@torch.no_grad()
+def overflow(label: str, config: StackConfig, dtype: torch.dtype, seeds: Sequence[int]) -> Overflow:
+    """Forward through the stack in `dtype`, watching for infinities and NaN."""
+    scales, infs, nans = [], [], []
+    for seed in seeds:
+        stack, x = _draw(config, seed, dtype)
+        outputs = [h for _, h in stack.layers(x)]
+        # A NaN or an infinity anywhere shows in the RMS; float64 does not overflow here by itself.
+        scales.append(tuple(math.nan if h.isnan().any() else rms(h) for h in outputs))
+        infs.append(next((i for i, h in enumerate(outputs, 1) if h.isinf().any()), None))
+        nans.append(next((i for i, h in enumerate(outputs, 1) if h.isnan().any()), None))
+    name = str(dtype).removeprefix("torch.")
+    return Overflow(label, name, config, tuple(scales), tuple(infs), tuple(nans))

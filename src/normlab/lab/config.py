@@ -1,0 +1,74 @@
+"""RunConfig: everything that a training run depends on, as one frozen value."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import msgspec
+
+from normlab import _check
+from normlab.models.config import TransformerConfig
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """A training run: Adam (0.9, 0.999), a constant rate after an optional linear warm-up, no clipping.
+
+    Attributes:
+        model: what is trained.
+        text: digest of the corpus (`Corpus.digest`).
+        lr: learning rate.
+        seed: of the initialization and, apart from it, of the order of the data: runs that share a seed
+            see the same batches, whatever their models.
+        steps: optimizer steps.
+        batch: sequences per step, of `model.context` characters each.
+        warmup: steps over which the rate rises linearly to lr.
+        eval_every: steps between validations; one more always follows the last step. 0: only that one.
+        eval_windows: sequences in a validation; the same for all runs.
+        scales_at: steps whose forward and backward pass are measured layer by layer.
+        device: "cpu" (one thread) or "cuda".
+
+    Raises:
+        TypeError, ValueError: one sentence on the field that does not fit.
+    """
+
+    model: TransformerConfig
+    text: str
+    lr: float
+    seed: int
+    steps: int = 200
+    batch: int = 8
+    warmup: int = 0
+    eval_every: int = 0
+    eval_windows: int = 64
+    scales_at: tuple[int, ...] = (0,)
+    device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, TransformerConfig):
+            raise TypeError(f"model must be a TransformerConfig, got {type(self.model).__name__}")
+        _check.number("lr", self.lr, above=0)
+        for name, least in (("seed", 0), ("steps", 1), ("batch", 1), ("warmup", 0)):
+            _check.whole(name, getattr(self, name), least=least)
+        _check.whole("eval_every", self.eval_every, least=0)
+        _check.whole("eval_windows", self.eval_windows)
+        for step in self.scales_at:
+            _check.whole("scales_at", step, least=0)
+        _check.one_of("device", self.device, get_args(Device))
+
+    @property
+    def cost(self) -> float:
+        """Work relative to other runs, for progress bars and for starting long runs first."""
+        return self.steps * self.batch * self.model.context * self.model.n_layers * self.model.dim
+
+    def canonical(self) -> str:
+        """JSON with sorted keys: equal for equal configs, on every machine."""
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True)
+
+    def __str__(self) -> str:
+        m = self.model
+        norm = "" if m.placement == "none" else f" {m.norm.kind}"
+        warmup = f", warm-up {self.warmup}" if self.warmup else ""
+        return f"{m.placement}{norm}, {m.n_layers} layers, rate {self.lr:g}{warmup}, seed {self.seed}"

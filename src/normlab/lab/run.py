@@ -1,0 +1,172 @@
+"""A run: RunConfig -> RunResult, a pure function. The same config gives the same bits on the same machine."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.lab.config import RunConfig
+from normlab.lab.scales import Scales, recording
+from normlab.lab.text import Corpus
+from normlab.models import Transformer
+
+Outcome = Literal["trains", "stuck", "diverged", "nan"]
+
+# Below the unigram loss by this many nats, a model has learned more than how often each character occurs.
+LEARNED_MARGIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run measured.
+
+    Attributes:
+        config: what was run.
+        train_loss: nats per character, one a step; ends at the first non-finite one.
+        eval_steps, eval_loss: validation loss before these steps; the last entry is after the last step.
+        final_loss: that last entry; NaN when the training loss became non-finite.
+        first_nonfinite_step: the step whose training loss was NaN or infinite; the run ends there.
+        outcome: by the final loss: "trains" (at least 0.1 below the unigram loss), "stuck" (no better than
+            that, but at most ln V), "diverged" (above ln V, worse than guessing all characters alike),
+            "nan" (a non-finite loss).
+        scales: layer by layer, at the steps of `config.scales_at` that were reached.
+        step_ms: median wall time of a step, in milliseconds. The one field that differs between repetitions.
+    """
+
+    config: RunConfig
+    train_loss: tuple[float, ...]
+    eval_steps: tuple[int, ...]
+    eval_loss: tuple[float, ...]
+    final_loss: float
+    first_nonfinite_step: int | None
+    outcome: Outcome
+    scales: tuple[Scales, ...]
+    step_ms: float
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss ended above ln V or became non-finite."""
+        return self.outcome in ("diverged", "nan")
+
+
+def outcome_of(final_loss: float, corpus: Corpus) -> Outcome:
+    """Classify a final validation loss (see RunResult.outcome)."""
+    if not math.isfinite(final_loss):
+        return "nan"
+    if final_loss > corpus.uniform:
+        return "diverged"
+    return "trains" if final_loss <= corpus.unigram - LEARNED_MARGIN else "stuck"
+
+
+@contextmanager
+def _reproducible(config: RunConfig) -> Iterator[None]:
+    """One thread, deterministic operations, a seeded generator; the process's own state comes back after."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    cuda = config.device == "cuda"
+    if cuda:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    attention = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH) if cuda else nullcontext()
+    with torch.random.fork_rng(devices=[0] if cuda else []), attention:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        torch.manual_seed(config.seed)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            torch.set_num_threads(threads)
+
+
+def windows(ids: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
+    """(inputs, targets) of the sequences that begin at `starts`: each target is its input's next character."""
+    both = ids[starts[:, None] + torch.arange(context + 1)]
+    return both[:, :-1], both[:, 1:]
+
+
+def loss_of(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats per character."""
+    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+
+
+@torch.no_grad()
+def validate(model: Transformer, corpus: Corpus, config: RunConfig) -> float:
+    """Validation loss over the same evenly spaced windows in every run."""
+    last = len(corpus.validation) - config.model.context - 1
+    starts = torch.linspace(0, last, config.eval_windows).long()
+    losses = []
+    for part in starts.split(16):
+        inputs, targets = windows(corpus.validation, part, config.model.context)
+        losses.append(loss_of(model, inputs.to(config.device), targets.to(config.device)).item() * len(part))
+    return sum(losses) / len(starts)
+
+
+def run(config: RunConfig, corpus: Corpus) -> RunResult:
+    """Train, validate, measure.
+
+    Args:
+        config: everything that the result depends on.
+        corpus: the text with digest `config.text`.
+
+    Raises:
+        ValueError: when the corpus is another one, or too short for the context.
+    """
+    if corpus.digest != config.text or len(corpus.vocab) != config.model.vocab_size:
+        raise ValueError(f"corpus must be the config's text {config.text}, got {corpus.digest} ({corpus.source})")
+    if min(len(corpus.train), len(corpus.validation)) < config.model.context + 2:
+        raise ValueError(f"model.context must be shorter than the validation text, got {config.model.context}")
+    with _reproducible(config):
+        return _train(config, corpus)
+
+
+def _train(config: RunConfig, corpus: Corpus) -> RunResult:
+    model = Transformer(config.model).to(config.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    order = torch.Generator().manual_seed(config.seed)
+    losses: list[float] = []
+    evals: list[tuple[int, float]] = []
+    scales: list[Scales] = []
+    times: list[float] = []
+
+    for step in range(config.steps):
+        if config.eval_every and step % config.eval_every == 0:
+            evals.append((step, validate(model, corpus, config)))
+        starts = torch.randint(len(corpus.train) - config.model.context, (config.batch,), generator=order)
+        inputs, targets = windows(corpus.train, starts, config.model.context)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * min(1.0, (step + 1) / config.warmup) if config.warmup else config.lr
+
+        began = perf_counter()
+        with recording(model) if step in config.scales_at else nullcontext() as recorder:
+            loss = loss_of(model, inputs.to(config.device), targets.to(config.device))
+            optimizer.zero_grad()
+            loss.backward()
+        losses.append(loss.item())
+        if recorder is not None:
+            scales.append(recorder.read(model, step))
+        if not math.isfinite(losses[-1]):
+            break
+        optimizer.step()
+        times.append(perf_counter() - began)
+
+    finite = math.isfinite(losses[-1])
+    final = validate(model, corpus, config) if finite else math.nan
+    evals.append((len(losses), final))
+    return RunResult(
+        config=config,
+        train_loss=tuple(losses),
+        eval_steps=tuple(step for step, _ in evals),
+        eval_loss=tuple(loss for _, loss in evals),
+        final_loss=final,
+        first_nonfinite_step=None if finite else len(losses) - 1,
+        outcome=outcome_of(final, corpus),
+        scales=tuple(scales),
+        step_ms=1e3 * median(times) if times else math.nan,
+    )
