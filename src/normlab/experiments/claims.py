@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from normlab.experiments import stack_effects, training_effects
 from normlab.experiments.configurations import POST_LN, PRE_LN, PRE_RMS
 from normlab.experiments.evidence import Evidence
-from normlab.experiments.gradient_vanishing import OVERFLOW
+from normlab.experiments.gradient_vanishing import DEPTH, OVERFLOW
 from normlab.experiments.judge import Judgement, Range, Sample, judge
 
 NOTES = "minimind-notes, Normalization"
@@ -56,7 +56,7 @@ CLAIMS: tuple[Claim, ...] = (
         text="Without normalization activations shrink towards 0, layer by layer.",
         source=NOTES,
         experiment=E1,
-        effect=f"std at layer {stack_effects.LAYER} over std at layer 1, ReLU stack",
+        effect=f"std at layer {DEPTH} over std at layer 1, ReLU stack",
         claimed=Range(high=0.1),
         measure=stack_effects.std_ratio,
     ),
@@ -74,7 +74,7 @@ CLAIMS: tuple[Claim, ...] = (
         text="Without normalization gradients vanish.",
         source=NOTES,
         experiment=E1,
-        effect="gradient RMS at layer 1 of 16, when 1 enters at the last",
+        effect=f"gradient RMS at layer 1 of {DEPTH}, when 1 enters at the last",
         claimed=Range(high=0.1),
         measure=stack_effects.gradient_ratio,
     ),
@@ -300,7 +300,7 @@ CLAIMS: tuple[Claim, ...] = (
         source=f"{NOTES}; {XIONG}",
         experiment=E3,
         effect="gradient RMS at the embedding over that at the last block, at initialization",
-        claimed=Range(1 / 3, 3),
+        claimed=Range(low=1 / 3),
         measure=training_effects.gradient_through_blocks(PRE_LN),
     ),
     Claim(

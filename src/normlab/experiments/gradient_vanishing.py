@@ -26,7 +26,6 @@ PUBLISHED = {1: 1.04, 2: 0.85, 3: 0.62, 4: 0.38, 5: 0.21, 8: 0.016}
 
 # Deep enough, and 4 times larger a layer, that float32 too overflows.
 OVERFLOW = {"depth": 72, "width": 128, "activation": "relu", "gain": 4 * 2**0.5}
-N_SEEDS = 5
 
 
 def _relu(gain: float, kind: str = "none", place: NormPlace = "none", depth: int = DEPTH) -> StackConfig:
@@ -34,29 +33,30 @@ def _relu(gain: float, kind: str = "none", place: NormPlace = "none", depth: int
     return StackConfig(depth=depth, width=WIDTH, activation="relu", gain=gain, norm=norm, norm_place=place)
 
 
-STACKS = {
-    "no norm, vanishing": _relu(VANISHING),
-    "no norm, critical": _relu(CRITICAL),
-    "no norm, exploding": _relu(EXPLODING),
-    "LayerNorm before": _relu(VANISHING, "layernorm", "before"),
-    "RMSNorm before": _relu(VANISHING, "rmsnorm", "before"),
-    "LayerNorm after": _relu(VANISHING, "layernorm", "after"),
-    "RMSNorm after": _relu(VANISHING, "rmsnorm", "after"),
-    "LayerNorm before, exploding weights": _relu(EXPLODING, "layernorm", "before"),
-    "RMSNorm before, exploding weights": _relu(EXPLODING, "rmsnorm", "before"),
-    "LayerNorm after, exploding weights": _relu(EXPLODING, "layernorm", "after"),
-    "RMSNorm after, exploding weights": _relu(EXPLODING, "rmsnorm", "after"),
+GAINS = {"vanishing": VANISHING, "critical": CRITICAL, "exploding": EXPLODING}
+NORMED: dict[str, tuple[str, NormPlace]] = {
+    "LayerNorm after": ("layernorm", "after"),
+    "RMSNorm after": ("rmsnorm", "after"),
+    "LayerNorm before": ("layernorm", "before"),
+    "RMSNorm before": ("rmsnorm", "before"),
 }
 
 
-def _seeds(setting: Setting) -> range:
-    # A seed here costs milliseconds: as many as asked for, and by default more than a training run gets.
-    return range(setting.size.n_seeds if "--seeds" in setting.flags else N_SEEDS)
+def label_of(norm: str, gain: str) -> str:
+    """A stack's label: "no norm" or a key of NORMED, and a key of GAINS."""
+    return f"{norm}, {gain} weights"
+
+
+STACKS = {label_of("no norm", name): _relu(gain) for name, gain in GAINS.items()} | {
+    label_of(norm, name): _relu(gain, kind, place)
+    for norm, (kind, place) in NORMED.items()
+    for name, gain in GAINS.items()
+}
 
 
 def measure_stacks(setting: Setting) -> StackResults:
     """All stacks, all seeds."""
-    seeds = _seeds(setting)
+    seeds = setting.cheap_seeds
 
     def case(label: str, config: StackConfig) -> StackCase:
         return StackCase(label, config, predict(config), tuple(measure(config, seed) for seed in seeds))
@@ -164,19 +164,21 @@ def reading(evidence: Evidence) -> list[str]:
     results = stacks_of(evidence)
     last = DEPTH - 1
 
-    def factor(label: str) -> str:
-        return text.number(_mean([(s.std[last] / s.std[0]) ** (1 / last) for s in results.case(label).seeds]))
+    def factor(gain: str) -> str:
+        return text.number(
+            _mean([(s.std[last] / s.std[0]) ** (1 / last) for s in results.case(label_of("no norm", gain)).seeds])
+        )
 
-    def std(label: str) -> str:
-        return text.number(_mean([s.std[last] for s in results.case(label).seeds]))
+    def std(norm: str) -> str:
+        return text.number(_mean([s.std[last] for s in results.case(label_of(norm, "vanishing")).seeds]))
 
-    def gradient(label: str) -> str:
-        return text.number(_mean([s.gradient[0] for s in results.case(label).seeds]))
+    def gradient(norm: str) -> str:
+        return text.number(_mean([s.gradient[0] for s in results.case(label_of(norm, "vanishing")).seeds]))
 
     return [
         "Without a norm the weights decide: each layer multiplies the std by "
-        f"{factor('no norm, vanishing')} (gain 1), {factor('no norm, critical')} (gain √2, He's), or "
-        f"{factor('no norm, exploding')} (gain 2), and the gradient on its way back by as much.",
+        f"{factor('vanishing')} (gain 1), {factor('critical')} (gain √2, He's), or "
+        f"{factor('exploding')} (gain 2), and the gradient on its way back by as much.",
         "With a norm the scale no longer depends on the weights: at the last layer the std is "
         f"{std('LayerNorm after')} with LayerNorm after the ReLU, {std('RMSNorm after')} with RMSNorm after it "
         f"(its RMS is 1; the mean is not subtracted), and {std('LayerNorm before')} with LayerNorm before it.",

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from normlab.experiments import text
 from normlab.experiments.stats import Interval, mean_interval
 
 Verdict = Literal["holds", "holds only when", "does not hold", "undecided"]
@@ -55,6 +56,11 @@ class Finding:
     holds: bool | None
     values: tuple[float, ...]
 
+    def __str__(self) -> str:
+        """0.021 [0.018, 0.025] (gain 1)."""
+        measured = "not measured in this size" if self.interval is None else text.interval(self.interval)
+        return f"{measured} ({self.condition})"
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -65,14 +71,18 @@ class Judgement:
     findings: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        if self.verdict != "holds only when":
-            return self.verdict
+        held = [f.condition for f in self.findings if f.holds is True]
         fails = [f.condition for f in self.findings if f.holds is False]
         unsure = [f.condition for f in self.findings if f.holds is None]
-        text = f"holds only when {'; '.join(self.when)}"
+        if self.verdict == "undecided":
+            seen = [f"holds when {'; '.join(held)}"] * bool(held) + [f"does not when {'; '.join(fails)}"] * bool(fails)
+            return "; ".join(["undecided", *seen])
+        if self.verdict != "holds only when":
+            return self.verdict
+        words = f"holds only when {'; '.join(self.when)}"
         if len(fails) < len(self.when):
-            text += f" (not: {'; '.join(fails)})"
-        return text + (f" (undecided: {'; '.join(unsure)})" if unsure else "")
+            words += f" (not: {'; '.join(fails)})"
+        return words + (f" (undecided: {'; '.join(unsure)})" if unsure else "")
 
 
 def find(sample: Sample, claimed: Range) -> Finding:

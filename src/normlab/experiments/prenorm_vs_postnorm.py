@@ -38,7 +38,10 @@ def plan(setting: Setting) -> list[RunConfig]:
         for seed in setting.seeds
     ]
     return runs + [
-        init_run(setting, c, layers, seed) for layers in size.init_layers for c in PLACED for seed in setting.seeds
+        init_run(setting, c, layers, seed)
+        for layers in size.init_layers
+        for c in PLACED
+        for seed in setting.cheap_seeds
     ]
 
 

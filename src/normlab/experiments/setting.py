@@ -15,13 +15,15 @@ class Size:
 
     Attributes:
         name: "quick" or "full" (tests use others).
-        n_seeds: independent repetitions of every run.
+        n_seeds: independent repetitions of every training run.
+        cheap_seeds: repetitions of what takes no training: stacks, gradients at initialization.
+        evals: validations in a run, evenly spaced; the last is after the last step.
         steps, batch, context, dim: of every training run.
         rates: the learning rates, the same for every configuration.
         comparison_layers: depths at which all four configurations are compared.
         depths: depths at which Pre-LN and Post-LN are compared.
         warmup_layers, warmup: depths that are also run with a warm-up, of so many steps.
-        init_layers: depths at which the gradient at initialization is measured.
+        init_layers, init_batch: depths at which the gradient at initialization is measured, and on how many sequences.
         long_steps, long_rates: a longer run of NoNorm, for the step at which it becomes NaN; 0: none.
     """
 
@@ -37,6 +39,9 @@ class Size:
     init_layers: tuple[int, ...]
     long_steps: int = 0
     long_rates: tuple[float, ...] = ()
+    evals: int = 4
+    cheap_seeds: int = 6
+    init_batch: int = 32
     batch: int = 8
     dim: int = 64
 
@@ -52,6 +57,7 @@ QUICK = Size(
     warmup_layers=(8,),
     warmup=50,
     init_layers=(4, 8, 16, 32),
+    evals=1,
 )
 FULL = Size(
     name="full",
@@ -89,8 +95,13 @@ class Setting:
 
     @property
     def seeds(self) -> range:
-        """The seeds of all runs."""
+        """The seeds of training runs."""
         return range(self.size.n_seeds)
+
+    @property
+    def cheap_seeds(self) -> range:
+        """The seeds of what takes no training."""
+        return range(self.size.cheap_seeds)
 
     def run(
         self,
@@ -103,7 +114,10 @@ class Setting:
         warmup: int = 0,
         steps: int | None = None,
     ) -> RunConfig:
-        """The run of a configuration in this setting; everything not named is the same for all."""
+        """The run of a configuration in this setting; everything not named is the same for all.
+
+        With steps=1 it is a measurement at initialization, on a larger batch.
+        """
         _check.one_of("kind", kind, ("layernorm", "rmsnorm", "none"))
         steps = self.size.steps if steps is None else steps
         model = TransformerConfig(
@@ -120,9 +134,10 @@ class Setting:
             lr=lr,
             seed=seed,
             steps=steps,
-            batch=self.size.batch,
+            batch=self.size.batch if steps > 1 else self.size.init_batch,
             warmup=warmup,
-            eval_every=max(1, steps // 4) if steps > 1 else 0,
+            eval_every=steps // self.size.evals if 1 < self.size.evals <= steps else 0,
+            eval_windows=64 if steps > 1 else 1,
             scales_at=tuple(sorted({0, steps - 1})),
             device=self.device,  # pyright: ignore[reportArgumentType]
         )

@@ -5,25 +5,27 @@ import math
 from normlab.experiments import gradient_vanishing as stacks
 from normlab.experiments.evidence import Evidence
 from normlab.experiments.judge import Sample
+from normlab.experiments.stacks import StackScales
 
 # A layer is counted from 1; the published sequence ends at layer 8.
 LAYER = 8
-GAINS = {"gain 1": "no norm, vanishing", "gain √2 (He)": "no norm, critical", "gain 2": "no norm, exploding"}
-NORMED = ("LayerNorm after", "RMSNorm after", "LayerNorm before", "RMSNorm before")
+GAIN_WORDS = {"vanishing": "gain 1", "critical": "gain √2 (He)", "exploding": "gain 2"}
+
+
+def _seeds(ev: Evidence, norm: str, gain: str) -> tuple[StackScales, ...]:
+    return stacks.stacks_of(ev).case(stacks.label_of(norm, gain)).seeds
 
 
 def std_ratio(ev: Evidence) -> list[Sample]:
-    """Std at LAYER over std at layer 1, without a norm."""
-    results = stacks.stacks_of(ev)
+    """Std at the last layer over std at layer 1, without a norm."""
     return [
-        Sample(name, [s.std[LAYER - 1] / s.std[0] for s in results.case(label).seeds]) for name, label in GAINS.items()
+        Sample(words, [s.std[-1] / s.std[0] for s in _seeds(ev, "no norm", gain)]) for gain, words in GAIN_WORDS.items()
     ]
 
 
 def gradient_ratio(ev: Evidence) -> list[Sample]:
     """RMS of the gradient at layer 1, without a norm, when 1 enters at the last."""
-    results = stacks.stacks_of(ev)
-    return [Sample(name, [s.gradient[0] for s in results.case(label).seeds]) for name, label in GAINS.items()]
+    return [Sample(words, [s.gradient[0] for s in _seeds(ev, "no norm", gain)]) for gain, words in GAIN_WORDS.items()]
 
 
 def published_misfit(ev: Evidence) -> list[Sample]:
@@ -37,63 +39,60 @@ def published_misfit(ev: Evidence) -> list[Sample]:
 
 
 def normed_std(ev: Evidence) -> list[Sample]:
-    """Std at LAYER with a norm, at its output and at the layer's."""
-    results = stacks.stacks_of(ev)
-    after = [
-        Sample(f"{label} the ReLU", [s.std[LAYER - 1] for s in results.case(label).seeds])
-        for label in ("LayerNorm after", "RMSNorm after")
+    """Std at LAYER with a norm, at the norm's output and at the layer's."""
+
+    def sample(norm: str, words: str, field: str) -> Sample:
+        return Sample(f"{norm} the ReLU{words}", [getattr(s, field)[LAYER - 1] for s in _seeds(ev, norm, "vanishing")])
+
+    return [
+        sample("LayerNorm after", "", "std"),
+        sample("RMSNorm after", "", "std"),
+        sample("LayerNorm before", ", at the norm's output", "entering_std"),
+        sample("RMSNorm before", ", at the norm's output", "entering_std"),
+        sample("LayerNorm before", ", at the layer's output", "std"),
+        sample("RMSNorm before", ", at the layer's output", "std"),
     ]
-    before = [
-        Sample(
-            f"{kind} before the ReLU, at {where}",
-            [getattr(s, field)[LAYER - 1] for s in results.case(f"{kind} before").seeds],
-        )
-        for where, field in (("the norm's output", "entering_std"), ("the layer's output", "std"))
-        for kind in ("LayerNorm", "RMSNorm")
-    ]
-    return after + before
 
 
 def first_nan(ev: Evidence) -> list[Sample]:
     """The first layer with a NaN; infinite for never."""
-    overflows = stacks.stacks_of(ev).overflows
     return [
         Sample(
-            f"{o.label}" if "Norm" in o.label else f"{o.label}, no norm",
-            [math.inf if n is None else n for n in o.first_nan],
+            o.label if "Norm" in o.label else f"{o.label}, no norm",
+            [math.inf if layer is None else layer for layer in o.first_nan],
         )
-        for o in overflows
+        for o in stacks.stacks_of(ev).overflows
     ]
 
 
 def weights_forgotten(ev: Evidence) -> list[Sample]:
     """How many times larger the last std is with gain 2 than with gain 1."""
-    results = stacks.stacks_of(ev)
-    pairs = {label: (label, f"{label}, exploding weights") for label in NORMED}
-    pairs["no norm"] = ("no norm, vanishing", "no norm, exploding")
     return [
         Sample(
-            name,
-            [b.std[-1] / a.std[-1] for a, b in zip(results.case(small).seeds, results.case(large).seeds, strict=True)],
+            f"{norm} the ReLU",
+            [
+                large.std[-1] / small.std[-1]
+                for small, large in zip(_seeds(ev, norm, "vanishing"), _seeds(ev, norm, "exploding"), strict=True)
+            ],
         )
-        for name, (small, large) in pairs.items()
+        for norm in stacks.NORMED
     ]
 
 
 def gradient_distance(ev: Evidence) -> list[Sample]:
     """Powers of ten by which a norm brings the gradient at layer 1 nearer to the one that entered."""
-    results = stacks.stacks_of(ev)
-    samples = []
-    for gain, plain_label, suffix in (
-        ("gain 1", "no norm, vanishing", ""),
-        ("gain 2", "no norm, exploding", ", exploding weights"),
-    ):
-        plain = results.case(plain_label).seeds
-        for label in NORMED:
-            normed = results.case(label + suffix).seeds
-            gains = [
-                abs(math.log10(p.gradient[0])) - abs(math.log10(n.gradient[0]))
-                for p, n in zip(plain, normed, strict=True)
-            ]
-            samples.append(Sample(f"{label} the ReLU, {gain}", gains))
-    return samples
+
+    def distance(s: StackScales) -> float:
+        return abs(math.log10(s.gradient[0]))
+
+    return [
+        Sample(
+            f"{norm} the ReLU, {words}",
+            [
+                distance(plain) - distance(normed)
+                for plain, normed in zip(_seeds(ev, "no norm", gain), _seeds(ev, norm, gain), strict=True)
+            ],
+        )
+        for gain, words in GAIN_WORDS.items()
+        for norm in stacks.NORMED
+    ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from normlab.experiments.meanfield import Fit, Prediction
+from normlab.lab.reproducible import reproducible
 from normlab.lab.scales import rms
 from normlab.models import PlainStack, StackConfig
 
@@ -72,25 +73,31 @@ class StackResults:
         return next(c for c in self.cases if c.label == label)
 
 
-def _draw(config: StackConfig, seed: int, dtype: torch.dtype = torch.float32) -> tuple[PlainStack, torch.Tensor]:
-    """The stack of a seed and its standard normal input."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return PlainStack(config).to(dtype), torch.randn(BATCH, config.width).to(dtype)
+def _draw(config: StackConfig, dtype: torch.dtype = torch.float32) -> tuple[PlainStack, torch.Tensor]:
+    """A stack and its standard normal input, from torch's generator."""
+    return PlainStack(config).to(dtype), torch.randn(BATCH, config.width).to(dtype)
+
+
+def _moments(x: torch.Tensor) -> tuple[float, float]:
+    """(standard deviation, root mean square) over all entries, in float64."""
+    x = x.detach().double()
+    mean, square = x.mean().item(), x.square().mean().item()
+    return math.sqrt(max(0.0, square - mean**2)), math.sqrt(square)
 
 
 def measure(config: StackConfig, seed: int) -> StackScales:
     """Forward and backward through the stack of a seed, in float32."""
-    stack, x = _draw(config, seed)
-    layers = stack.layers(x.requires_grad_())
-    for _, output in layers:
-        output.retain_grad()
-    upstream = torch.randn(BATCH, config.width, generator=torch.Generator().manual_seed(seed))
-    layers[-1][1].backward(upstream)
+    with reproducible(seed):
+        stack, x = _draw(config)
+        layers = stack.layers(x.requires_grad_())
+        for _, output in layers:
+            output.retain_grad()
+        layers[-1][1].backward(torch.randn(BATCH, config.width))
+    outputs = [_moments(h) for _, h in layers]
     return StackScales(
-        entering_std=tuple(z.detach().double().std().item() for z, _ in layers),
-        std=tuple(h.detach().double().std().item() for _, h in layers),
-        rms=tuple(rms(h) for _, h in layers),
+        entering_std=tuple(_moments(z)[0] for z, _ in layers),
+        std=tuple(std for std, _ in outputs),
+        rms=tuple(square for _, square in outputs),
         gradient=tuple(rms(h.grad) for _, h in layers if h.grad is not None),
     )
 
@@ -100,11 +107,11 @@ def overflow(label: str, config: StackConfig, dtype: torch.dtype, seeds: Sequenc
     """Forward through the stack in `dtype`, watching for infinities and NaN."""
     scales, infs, nans = [], [], []
     for seed in seeds:
-        stack, x = _draw(config, seed, dtype)
-        outputs = [h for _, h in stack.layers(x)]
-        # A NaN or an infinity anywhere shows in the RMS; float64 does not overflow here by itself.
-        scales.append(tuple(math.nan if h.isnan().any() else rms(h) for h in outputs))
+        with reproducible(seed):
+            stack, x = _draw(config, dtype)
+            outputs = [h for _, h in stack.layers(x)]
+        # The RMS is taken in float64, which does not overflow here by itself.
+        scales.append(tuple(rms(h) for h in outputs))
         infs.append(next((i for i, h in enumerate(outputs, 1) if h.isinf().any()), None))
         nans.append(next((i for i, h in enumerate(outputs, 1) if h.isnan().any()), None))
-    name = str(dtype).removeprefix("torch.")
-    return Overflow(label, name, config, tuple(scales), tuple(infs), tuple(nans))
+    return Overflow(label, str(dtype).removeprefix("torch."), config, tuple(scales), tuple(infs), tuple(nans))

@@ -111,14 +111,15 @@ def _sensitivity(ev: Evidence, c: Configuration, layers: int, seed: int) -> floa
 
 
 def more_sensitive(ev: Evidence) -> list[Sample]:
-    """Post-LN's sensitivity to the rate minus Pre-LN's."""
-    return [
-        Sample(
-            f"{n} layers",
-            [_sensitivity(ev, POST_LN, n, s) - _sensitivity(ev, PRE_LN, n, s) for s in ev.setting.seeds],
+    """Post-LN's sensitivity to the rate minus Pre-LN's. What trains nowhere is bad, not sensitive: no value."""
+    samples = []
+    for n in _deepest_first(ev):
+        trains = all(distance < 0 for distance in _above_trained(ev, _best(ev, POST_LN, n)))
+        values = [_sensitivity(ev, POST_LN, n, s) - _sensitivity(ev, PRE_LN, n, s) for s in ev.setting.seeds]
+        samples.append(
+            Sample(f"{n} layers" if trains else f"{n} layers (Post-LN trains at no rate)", values if trains else [])
         )
-        for n in _deepest_first(ev)
-    ]
+    return samples
 
 
 def trained_at(c: Configuration, layers: int) -> Callable[[Evidence], list[Sample]]:

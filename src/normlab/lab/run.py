@@ -1,9 +1,7 @@
 """A run: RunConfig -> RunResult, a pure function. The same config gives the same bits on the same machine."""
 
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -14,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.lab.config import RunConfig
+from normlab.lab.reproducible import reproducible
 from normlab.lab.scales import Scales, recording
 from normlab.lab.text import Corpus
 from normlab.models import Transformer
@@ -66,25 +65,6 @@ def outcome_of(final_loss: float, corpus: Corpus) -> Outcome:
     return "trains" if final_loss <= corpus.unigram - LEARNED_MARGIN else "stuck"
 
 
-@contextmanager
-def _reproducible(config: RunConfig) -> Iterator[None]:
-    """One thread, deterministic operations, a seeded generator; the process's own state comes back after."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    cuda = config.device == "cuda"
-    if cuda:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    attention = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH) if cuda else nullcontext()
-    with torch.random.fork_rng(devices=[0] if cuda else []), attention:
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        torch.manual_seed(config.seed)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(deterministic)
-            torch.set_num_threads(threads)
-
-
 def windows(ids: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
     """(inputs, targets) of the sequences that begin at `starts`: each target is its input's next character."""
     both = ids[starts[:, None] + torch.arange(context + 1)]
@@ -122,7 +102,7 @@ def run(config: RunConfig, corpus: Corpus) -> RunResult:
         raise ValueError(f"corpus must be the config's text {config.text}, got {corpus.digest} ({corpus.source})")
     if min(len(corpus.train), len(corpus.validation)) < config.model.context + 2:
         raise ValueError(f"model.context must be shorter than the validation text, got {config.model.context}")
-    with _reproducible(config):
+    with reproducible(config.seed, config.device):
         return _train(config, corpus)
 
 

@@ -23,7 +23,13 @@ from normlab.lab.run import RunResult
 SCHEMA = "CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, config TEXT NOT NULL, result TEXT NOT NULL)"
 
 # What a run's numbers depend on. Other modules may change without making kept results stale.
-CODE = ("spec.py", "kernels/*.py", "layers/*.py", "models/*.py", "lab/run.py", "lab/scales.py", "lab/text.py")
+CODE = (
+    "spec.py",
+    "kernels/*.py",
+    "layers/*.py",
+    "models/*.py",
+    *(f"lab/{name}.py" for name in ("config", "reproducible", "run", "scales", "text")),
+)
 
 
 @cache

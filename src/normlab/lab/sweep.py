@@ -40,6 +40,20 @@ def _finished(
             yield result
 
 
+def _progress() -> Progress:
+    """A bar that says what is running and how long it still takes; silent when nobody watches."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[done]}/{task.fields[runs]} runs"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}", style="dim"),
+    )
+    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+
+
 def workers(n_runs: int, jobs: int | None, device: str) -> int:
     """How many processes: one on a GPU, else one a physical core, and never more than there are runs."""
     if device == "cuda":
@@ -72,19 +86,16 @@ def sweep(
     if missing:
         n_jobs = workers(len(missing), jobs, missing[0].device)
         in_flight: list[RunConfig] = []
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[done]}/{task.fields[runs]} runs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}", style="dim"),
-        )
-        with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        with _progress() as progress:
             task = progress.add_task(label, total=sum(c.cost for c in missing), runs=len(missing), done=0, now="")
-            for done, result in enumerate(_finished(missing, data, n_jobs, in_flight), start=1):
-                store.put(result)
-                results[result.config] = result
-                progress.update(task, advance=result.config.cost, done=done, now=str(in_flight[0]) if in_flight else "")
+            try:
+                for done, result in enumerate(_finished(missing, data, n_jobs, in_flight), start=1):
+                    store.put(result)
+                    results[result.config] = result
+                    now = str(in_flight[0]) if in_flight else ""
+                    progress.update(task, advance=result.config.cost, done=done, now=now)
+            except KeyboardInterrupt:
+                kept = sum(r is not None for r in results.values())
+                errors.print(f"Stopped: {kept} of {len(results)} runs are kept; the same command goes on from there.")
+                raise
     return [result for config in configs if (result := results[config]) is not None]

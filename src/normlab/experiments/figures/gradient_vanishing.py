@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from normlab.experiments.figures.style import PALETTE, figure, plain
 from normlab.experiments.stacks import Overflow, StackCase, StackResults
 
-NO_NORM = ("no norm, exploding", "no norm, critical", "no norm, vanishing")
+NO_NORM = ("exploding", "critical", "vanishing")
 NORMED = ("LayerNorm after", "RMSNorm after", "LayerNorm before", "RMSNorm before")
-GAINS = {"no norm, exploding": "gain 2", "no norm, critical": "gain √2 (He)", "no norm, vanishing": "gain 1"}
+GAINS = {"exploding": "gain 2", "critical": "gain √2 (He)", "vanishing": "gain 1"}
 
 
 def _plot(ax: Axes, case: StackCase, quantity: str, color: str, label: str, marker: str) -> None:
@@ -77,9 +77,11 @@ def draw(results: StackResults, published: Mapping[int, float], fitted: Sequence
     n = len(results.fitted.seeds)
     for row, (quantity, name) in enumerate((("std", "activation std"), ("gradient", "gradient RMS"))):
         for label, color, marker in zip(NO_NORM, (PALETTE[0], PALETTE[2], PALETTE[3]), "ooo", strict=True):
-            _plot(axes[row, 0], results.case(label), quantity, color, GAINS[label], marker)
+            _plot(axes[row, 0], results.case(f"no norm, {label} weights"), quantity, color, GAINS[label], marker)
         for label, color, marker in zip(NORMED, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3]), "osoD", strict=True):
-            _plot(axes[row, 1], results.case(label), quantity, color, f"{label} the ReLU", marker)
+            _plot(
+                axes[row, 1], results.case(f"{label}, vanishing weights"), quantity, color, f"{label} the ReLU", marker
+            )
         for ax in axes[row, :2]:
             ax.set_yscale("log")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))

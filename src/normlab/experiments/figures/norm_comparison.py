@@ -85,14 +85,14 @@ def draw(evidence: Evidence, rows: Sequence["Row"]) -> Figure:
         if hidden := [r.config.label for r in here if _lowest(evidence, r) > corpus.uniform + 0.5]:
             left.annotate(f"{', '.join(hidden)}: above", (0.5, 1), xycoords="axes fraction", xytext=(0, -12),
                           textcoords="offset points", ha="center", fontsize=8.5, color=NONE)  # fmt: skip
-        left.legend(loc="lower left", fontsize=8.5)
+        left.legend(loc="upper right", bbox_to_anchor=(1, 0.82), fontsize=8.5)
         plain(right, f"{layers} layers: final validation loss", "learning rate", "loss (nats per character)")
         top = loss_axis(right, corpus, floor, name_lines=False)
         _rates(right, evidence, here, top)
         rate_axis(right, size.rates)
     fig.suptitle(
-        f"Character model on {corpus.source}, width {size.dim}, context {size.context}, {size.steps} steps of Adam, "
-        f"{size.n_seeds} seeds. Right: a dot a seed, the line their mean; ▲ above the axis or NaN.",
-        fontsize=11, x=0.01, ha="left",
+        f"Character model on {corpus.source}: width {size.dim}, context {size.context}, {size.steps} steps of Adam, "
+        f"{size.n_seeds} seeds. Right: a dot a seed, a line their mean; ▲ above the axis or NaN.",
+        fontsize=10.5, x=0.01, ha="left",
     )  # fmt: skip
     return fig

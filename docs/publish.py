@@ -1,0 +1,74 @@
+"""Put the results of a full run into the repository: docs/results/ and the README's claims table.
+
+    python docs/publish.py results/full
+
+The README between the two markers is written here and nowhere else; a test compares it with docs/results/.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "docs" / "results"
+FILES = ("claims.json", "gradient_vanishing.png", "norm_comparison.png", "prenorm_vs_postnorm.png")
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def section(results: dict) -> str:
+    """The README's part that comes from results."""
+    claims = results["claims"]
+    verdicts = [c["verdict"] for c in claims]
+    counts = ", ".join(
+        f"{verdicts.count(v)} {words}"
+        for v, words in (
+            ("holds", "hold"),
+            ("holds only when", "hold only under conditions"),
+            ("does not hold", "do not hold"),
+            ("undecided", "undecided"),
+        )
+    )
+    rows = [
+        f"| {c['text']} | {c['source']} | {c['statement']} | {c['effect']['what']}: {c['effect']['words']} |".replace(
+            "\n", " "
+        )
+        for c in claims
+    ]
+    machine = results["machine"]
+    lines = [
+        BEGIN,
+        f"Of {len(claims)} claims {counts}. Measured by `{results['command']}` ({machine['processor']}; "
+        f"torch {machine['torch']}; {results['size']['n_seeds']} seeds); the verdict follows from the 95% interval "
+        "over seeds. `make readme` writes this part anew.",
+        "",
+        "![Loss curves and loss against learning rate of the four configurations](docs/results/norm_comparison.png)",
+        "",
+        "| claim | source | verdict | effect: mean [95% interval] (condition) |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def renewed(readme: str, results: dict) -> str:
+    """The README's text with the part between the markers written anew."""
+    before, rest = readme.split(BEGIN)
+    _, after = rest.split(END)
+    return before + section(results) + after
+
+
+def main() -> None:
+    """Copy the results, rewrite the README."""
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "claims.json").exists():
+        sys.exit("usage: python docs/publish.py FOLDER, where FOLDER holds the results of normlab verify")
+    PUBLISHED.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(Path(sys.argv[1]) / name, PUBLISHED / name)
+    readme = ROOT / "README.md"
+    readme.write_text(renewed(readme.read_text(), json.loads((PUBLISHED / "claims.json").read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The command line: normlab verify | exp."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from normlab import terminal
+
+if TYPE_CHECKING:
+    from normlab.experiments.setting import Setting
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Normalization in deep networks: claims measured, verdicts computed.",
+)
+
+Quick = Annotated[bool, typer.Option("--quick", help="Small models and few steps: a minute for everything.")]
+Full = Annotated[bool, typer.Option("--full", help="The whole grid of depths and rates: the default.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results; kept runs in it are used again.")]
+Data = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A UTF-8 text to learn from, instead of Python's own documentation.")
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU when there is one.")]
+Seeds = Annotated[int | None, typer.Option(metavar="N", help="Repetitions of every run; each size has its default.")]
+Jobs = Annotated[int | None, typer.Option(metavar="N", help="Processes on the CPU; default: one a physical core.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Repeat runs that are kept already.")]
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda needs a GPU that PyTorch can use, and there is none: use --device cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _setting(
+    quick: bool, full: bool, data: str | None, device: str, seeds: int | None, jobs: int | None, results: Path
+) -> "Setting":
+    """Check every option before anything is computed or written."""
+    from normlab import _check
+    from normlab.experiments.setting import FULL, QUICK, Setting
+    from normlab.lab import load_corpus
+
+    if quick and full:
+        raise ValueError("--quick and --full exclude each other: give one of them")
+    for name, value in (("--seeds", seeds), ("--jobs", jobs)):
+        if value is not None:
+            _check.whole(name, value)
+    if results.exists() and not results.is_dir():
+        raise ValueError(f"--out must be a folder, got {str(results)!r}, which is a file")
+    flags = [
+        "--quick" if quick else "--full",
+        *([f"--data {data}"] if data else []),
+        *([f"--seeds {seeds}"] if seeds else []),
+        *([f"--device {device}"] if device != "auto" else []),
+    ]
+    size = QUICK if quick else FULL
+    return Setting(
+        size=size if seeds is None else replace(size, n_seeds=seeds, cheap_seeds=seeds),
+        corpus=load_corpus(data),
+        data=data,
+        device=_device(device),
+        flags=" ".join(flags),
+    )
+
+
+@app.command()
+def verify(
+    quick: Quick = False,
+    full: Full = False,
+    out: Out = Path("results"),
+    data: Data = None,
+    device: Device = "auto",
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    fresh: Fresh = False,
+) -> None:
+    """Run all experiments and judge every claim: a table here, and a page in the results folder."""
+    from normlab.experiments.catalogue import EXPERIMENTS
+    from normlab.experiments.conduct import conduct
+    from normlab.experiments.report import claims_table, write_report
+
+    setting = _setting(quick, full, data, device, seeds, jobs, out)
+    conducted = conduct(list(EXPERIMENTS.values()), setting, out, jobs=jobs, fresh=fresh)
+    write_report(conducted, out, f"normlab verify {setting.flags}")
+    terminal.out.print(claims_table([j for c in conducted for j in c.judged]))
+    pictures = ", ".join(f"{c.experiment.name}.png" for c in conducted)
+    terminal.out.print(
+        f"Open {out / 'index.html'} for the whole report. Beside it: claims.json, {pictures}.", highlight=False
+    )
+
+
+@app.command("exp")
+def exp(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which; without it, the list.")] = None,
+    quick: Quick = False,
+    full: Full = False,
+    out: Out = Path("results"),
+    data: Data = None,
+    device: Device = "auto",
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    fresh: Fresh = False,
+) -> None:
+    """Run one experiment: its tables, its picture, its numbers, the claims that it tests."""
+    from normlab import _check
+    from normlab.experiments.catalogue import EXPERIMENTS
+    from normlab.experiments.conduct import conduct
+    from normlab.experiments.report import show
+
+    if name is None:
+        for e in EXPERIMENTS.values():
+            terminal.out.print(f"[bold]{e.name}[/bold]  {e.question}", highlight=False)
+        return
+    _check.one_of("NAME", name, tuple(EXPERIMENTS))
+    setting = _setting(quick, full, data, device, seeds, jobs, out)
+    (conducted,) = conduct([EXPERIMENTS[name]], setting, out, jobs=jobs, fresh=fresh)
+    show(conducted, terminal.out)
+    files = ", ".join(str(out / f"{name}.{suffix}") for suffix in ("png", "json", "csv"))
+    terminal.out.print(f"Wrote {files}", highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point. Bad input: one sentence, exit code 2. Interrupted: what is kept, exit code 130."""
+    try:
+        app(args=arguments)
+    except ValueError as error:
+        terminal.errors.print(f"normlab: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def script(name: str) -> None:
+    """`python experiments/SCRIPT.py [options]` is `normlab exp NAME [options]`."""
+    main(["exp", name, *sys.argv[1:]])
