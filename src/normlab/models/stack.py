@@ -54,8 +54,10 @@ class StackConfig:
     def __post_init__(self) -> None:
         _check.whole("depth", self.depth)
         _check.whole("width", self.width)
-        _check.one_of("activation", self.activation, ACTIVATIONS)
+        _check.one_of("activation", self.activation, tuple(ACTIVATIONS))
         _check.number("gain", self.gain, above=0)
+        if not isinstance(self.norm, NormSpec):
+            raise TypeError(f"norm must be a NormSpec, got {type(self.norm).__name__}")
         _check.one_of("norm.kind", self.norm.kind, ("layernorm", "rmsnorm", "none"))
         _check.one_of("norm_place", self.norm_place, get_args(NormPlace))
 

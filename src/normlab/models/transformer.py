@@ -35,8 +35,12 @@ class Transformer(nn.Module):
         """The logits of the next token at every position.
 
         Raises:
+            TypeError: for ids that are not a tensor of integers.
             ValueError: for ids that are not (batch, time), or longer than the context.
         """
+        if not isinstance(ids, Tensor) or ids.dtype not in (torch.int64, torch.int32):
+            got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+            raise TypeError(f"ids must be a torch.Tensor of int64 or int32, got {got}")
         if ids.dim() != 2 or ids.shape[1] > self.config.context:
             raise ValueError(f"ids must have shape (batch, time <= {self.config.context}), got {tuple(ids.shape)}")
         x = self.tokens(ids)
