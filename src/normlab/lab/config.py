@@ -1,15 +1,25 @@
 """RunConfig: everything that a training run depends on, as one frozen value."""
 
 import json
-from dataclasses import dataclass
-from typing import Literal, get_args
-
-import msgspec
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from normlab import _check
 from normlab.models.config import TransformerConfig
 
 Device = Literal["cpu", "cuda"]
+
+# torch's generators take no larger seed.
+SEEDS = 2**64
+
+
+def _plain(value: Any) -> Any:
+    """A value for JSON, in which equal numbers are written alike: 1.0 as 1, -0.0 as 0."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +59,17 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.model, TransformerConfig):
             raise TypeError(f"model must be a TransformerConfig, got {type(self.model).__name__}")
+        if not isinstance(self.text, str):
+            raise TypeError(f"text must be a str (Corpus.digest), got {type(self.text).__name__} {self.text!r}")
         _check.number("lr", self.lr, above=0)
         for name, least in (("seed", 0), ("steps", 1), ("batch", 1), ("warmup", 0)):
             _check.whole(name, getattr(self, name), least=least)
+        if self.seed >= SEEDS:
+            raise ValueError(f"seed must be below 2**64, got {self.seed}")
         _check.whole("eval_every", self.eval_every, least=0)
         _check.whole("eval_windows", self.eval_windows)
+        if not isinstance(self.scales_at, tuple):
+            raise TypeError(f"scales_at must be a tuple, got {type(self.scales_at).__name__} {self.scales_at!r}")
         for step in self.scales_at:
             _check.whole("scales_at", step, least=0)
         _check.one_of("device", self.device, get_args(Device))
@@ -65,7 +81,7 @@ class RunConfig:
 
     def canonical(self) -> str:
         """JSON with sorted keys: equal for equal configs, on every machine."""
-        return json.dumps(msgspec.to_builtins(self), sort_keys=True)
+        return json.dumps(_plain(asdict(self)), sort_keys=True)
 
     def __str__(self) -> str:
         m = self.model

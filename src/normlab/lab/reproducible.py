@@ -10,17 +10,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def reproducible(seed: int, device: str = "cpu") -> Iterator[None]:
-    """One thread, deterministic operations, a seeded generator; the process's own state comes back after."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    """One thread, deterministic operations, float32, a seeded generator; the process's own state comes back after."""
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cuda = device == "cuda"
     if cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with torch.random.fork_rng(devices=[0] if cuda else []), sdpa_kernel(SDPBackend.MATH) if cuda else nullcontext():
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        torch.manual_seed(seed)
+    attention = sdpa_kernel(SDPBackend.MATH) if cuda else nullcontext()
+    with torch.random.fork_rng(devices=[0] if cuda else []), torch.enable_grad(), attention:
         try:
+            torch.set_num_threads(1)
+            torch.set_default_dtype(torch.float32)
+            torch.use_deterministic_algorithms(True)
+            torch.manual_seed(seed)
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.set_default_dtype(dtype)
             torch.set_num_threads(threads)

@@ -80,7 +80,8 @@ def loss_of(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
 def validate(model: Transformer, corpus: Corpus, config: RunConfig) -> float:
     """Validation loss over the same evenly spaced windows in every run."""
     last = len(corpus.validation) - config.model.context - 1
-    starts = torch.linspace(0, last, config.eval_windows).long()
+    # In float64: above 2^24 float32 would round to a start after the last.
+    starts = torch.linspace(0, last, config.eval_windows, dtype=torch.float64).long()
     losses = []
     for part in starts.split(16):
         inputs, targets = windows(corpus.validation, part, config.model.context)
@@ -98,10 +99,13 @@ def run(config: RunConfig, corpus: Corpus) -> RunResult:
     Raises:
         ValueError: when the corpus is another one, or too short for the context.
     """
-    if corpus.digest != config.text or len(corpus.vocab) != config.model.vocab_size:
+    if corpus.digest != config.text:
         raise ValueError(f"corpus must be the config's text {config.text}, got {corpus.digest} ({corpus.source})")
-    if min(len(corpus.train), len(corpus.validation)) < config.model.context + 2:
-        raise ValueError(f"model.context must be shorter than the validation text, got {config.model.context}")
+    if len(corpus.vocab) != config.model.vocab_size:
+        raise ValueError(f"model.vocab_size must be the text's {len(corpus.vocab)}, got {config.model.vocab_size}")
+    longest = min(len(corpus.train), len(corpus.validation)) - 1
+    if config.model.context > longest:
+        raise ValueError(f"model.context must be at most {longest} for this text, got {config.model.context}")
     with reproducible(config.seed, config.device):
         return _train(config, corpus)
 

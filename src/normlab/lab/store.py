@@ -8,10 +8,11 @@ a process killed at any moment leaves whole runs and nothing else.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -55,40 +56,58 @@ class Store:
         path: the SQLite file; it and its folder are made when missing.
 
     Raises:
-        ValueError: when the path cannot be used, or holds something else.
+        ValueError: when the path cannot be used, or holds something else; at any later use, when the file
+            can no longer be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        self._path = path
+        with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Wait for another process that writes to the same file, rather than fail.
             self._db = sqlite3.connect(path, timeout=60)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(SCHEMA)
-            self._db.commit()
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute(SCHEMA)
+                self._db.execute("SELECT key, config, result FROM runs LIMIT 0")
+                self._db.commit()
+            except sqlite3.Error:
+                self._db.close()
+                raise
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, sqlite3.Error) as error:
-            raise ValueError(f"--out must be a folder to write results in, got {str(path.parent)!r}: {error}") from None
+            folder, name = str(self._path.parent), self._path.name
+            raise ValueError(f"--out must be a folder to keep results in, got {folder!r}: {name}: {error}") from None
 
     def get(self, config: RunConfig) -> RunResult | None:
-        """The kept result of this run, or None."""
-        row = self._db.execute("SELECT result FROM runs WHERE key = ?", (key_of(config),)).fetchone()
-        # json reads NaN and Infinity, which strict JSON lacks; msgspec checks every field's type.
-        return None if row is None else msgspec.convert(json.loads(row[0]), RunResult)
+        """The kept result of this run; None when there is none, or one that cannot be read and is to be repeated."""
+        with self._usable():
+            row = self._db.execute("SELECT result FROM runs WHERE key = ?", (key_of(config),)).fetchone()
+        try:
+            # json reads NaN and Infinity, which strict JSON lacks; msgspec checks every field's type.
+            result = None if row is None else msgspec.convert(json.loads(row[0]), RunResult)
+        except (TypeError, ValueError, msgspec.ValidationError):
+            return None
+        return result if result is not None and result.config == config else None
 
     def put(self, result: RunResult) -> None:
         """Keep a result."""
-        builtins: dict[str, Any] = msgspec.to_builtins(result)
-        row = (key_of(result.config), result.config.canonical(), json.dumps(builtins))
-        with self._db:
+        row = (key_of(result.config), result.config.canonical(), json.dumps(asdict(result)))
+        with self._usable(), self._db:
             self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", row)
 
     def forget(self, configs: Iterable[RunConfig]) -> None:
         """Drop the results of these runs."""
-        with self._db:
+        with self._usable(), self._db:
             self._db.executemany("DELETE FROM runs WHERE key = ?", [(key_of(c),) for c in configs])
 
     def __len__(self) -> int:
-        return self._db.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
+        with self._usable():
+            return self._db.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
 
     def close(self) -> None:
         """Close the file."""

@@ -1,7 +1,13 @@
 """Many runs: those not yet kept are computed, by a pool of processes of one thread each, and kept as they come."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+import os
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from functools import cache
+from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import joblib
@@ -14,30 +20,48 @@ from normlab.lab.text import load_corpus
 from normlab.terminal import errors
 
 
-def _task(config: RunConfig, data: str | None) -> RunResult:
-    """One run in a worker, which reads the text once and keeps it for its next runs."""
+@cache
+def _end_with(parent: int) -> None:
+    """End this worker soon after its parent: a parent that was killed cannot stop the run under way here."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _task(config: RunConfig, data: str | None, parent: int) -> RunResult:
+    """One run, in a worker of the process `parent` or in that process itself."""
+    if os.getpid() != parent:
+        _end_with(parent)
     return run(config, load_corpus(data))
 
 
 def _finished(
-    configs: Sequence[RunConfig], data: str | None, jobs: int, in_flight: list[RunConfig]
-) -> Iterator[RunResult]:
-    """Results in the order in which they finish. `in_flight` always holds the runs under way."""
+    configs: Sequence[RunConfig], data: str | None, jobs: int, starting: Callable[[RunConfig], None]
+) -> Generator[RunResult]:
+    """Results in the order in which they finish. `starting` is called with each run before it starts."""
 
     def started() -> Iterator:
         for config in configs:
-            in_flight.append(config)
-            yield joblib.delayed(_task)(config, data)
+            starting(config)
+            yield joblib.delayed(_task)(config, data, os.getpid())
 
     parallel: dict[str, Any] = {"n_jobs": 1, "return_as": "generator"}
     if jobs > 1:
-        # A task is handed over when a worker is free for it, so that `in_flight` tells the truth.
+        # A task is handed over when a worker is free for it, so that `starting` tells the truth.
         parallel = {"n_jobs": jobs, "return_as": "generator_unordered", "pre_dispatch": jobs, "batch_size": 1}
     with joblib.parallel_config("loky", inner_max_num_threads=1) if jobs > 1 else nullcontext():
         results: Any = joblib.Parallel(**parallel)(started())
-        for result in results:
-            in_flight.remove(result.config)
-            yield result
+    try:
+        yield from results
+    finally:
+        with warnings.catch_warnings():
+            # Left early, after an error or Ctrl-C, joblib advises to ask for fewer tasks.
+            warnings.filterwarnings("ignore", message=".*benefit from adjusting the input task", category=UserWarning)
+            results.close()
 
 
 def _progress() -> Progress:
@@ -80,20 +104,29 @@ def sweep(
         label: what the progress bar calls the whole.
     """
     configs = list(configs)
+    # Workers that have served another sweep may be in another folder.
+    data = None if data is None else str(Path(data).absolute())
     results = {config: store.get(config) for config in configs}
     # Long runs first, so that no long one is left over at the end for a single core.
     missing = sorted((c for c, r in results.items() if r is None), key=lambda c: -c.cost)
     if missing:
-        n_jobs = workers(len(missing), jobs, missing[0].device)
+        n_jobs = workers(len(missing), jobs, "cuda" if any(c.device == "cuda" for c in missing) else "cpu")
         in_flight: list[RunConfig] = []
         with _progress() as progress:
             task = progress.add_task(label, total=sum(c.cost for c in missing), runs=len(missing), done=0, now="")
+
+            def starting(config: RunConfig) -> None:
+                in_flight.append(config)
+                progress.update(task, now=str(in_flight[0]))
+
             try:
-                for done, result in enumerate(_finished(missing, data, n_jobs, in_flight), start=1):
-                    store.put(result)
-                    results[result.config] = result
-                    now = str(in_flight[0]) if in_flight else ""
-                    progress.update(task, advance=result.config.cost, done=done, now=now)
+                with closing(_finished(missing, data, n_jobs, starting)) as finished:
+                    for done, result in enumerate(finished, start=1):
+                        store.put(result)
+                        results[result.config] = result
+                        in_flight.remove(result.config)
+                        now = str(in_flight[0]) if in_flight else ""
+                        progress.update(task, advance=result.config.cost, done=done, now=now)
             except KeyboardInterrupt:
                 kept = sum(r is not None for r in results.values())
                 errors.print(f"Stopped: {kept} of {len(results)} runs are kept; the same command goes on from there.")

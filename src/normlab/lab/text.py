@@ -56,18 +56,19 @@ def _default_text() -> str:
 
 
 def _read(path: Path) -> str:
-    if not path.exists():
-        raise ValueError(f"--data must name a text file, got {str(path)!r}, which does not exist")
-    if not path.is_file():
-        raise ValueError(f"--data must name a text file, got {str(path)!r}, which is not a file")
     try:
+        if not path.exists():
+            raise ValueError(f"--data must name a text file, got {str(path)!r}, which does not exist")
+        if not path.is_file():
+            raise ValueError(f"--data must name a text file, got {str(path)!r}, which is not a file")
         raw = path.read_bytes()
     except OSError as error:
         raise ValueError(f"--data must name a readable file, got {str(path)!r}: {error.strerror}") from None
     if not raw:
         raise ValueError(f"--data must name a text of at least {LEAST_CHARACTERS} characters, got an empty file")
     try:
-        text = raw.decode("utf-8-sig")
+        # Not "utf-8-sig": its errors count bytes from after the mark.
+        text = raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"--data must name a UTF-8 text, got {str(path)!r}, which is not UTF-8 at byte {error.start}"
@@ -85,7 +86,6 @@ def _bigram_loss(train: list[int], validation: list[int], size: int) -> float:
     return sum(losses) / len(losses)
 
 
-@lru_cache(maxsize=4)
 def load_corpus(path: str | None = None) -> Corpus:
     """The corpus of a UTF-8 text file, or the default one.
 
@@ -93,7 +93,12 @@ def load_corpus(path: str | None = None) -> Corpus:
         ValueError: for a missing, empty, binary or too short file, in one sentence.
     """
     text = _default_text() if path is None else _read(Path(path))
-    text = text.replace("\r\n", "\n")
+    return _split(DEFAULT if path is None else Path(path).name, text.replace("\r\n", "\n"))
+
+
+# Kept by the text and not by the path, whose file may change.
+@lru_cache(maxsize=4)
+def _split(source: str, text: str) -> Corpus:
     vocab = tuple(sorted(set(text)))
     if len(text) < LEAST_CHARACTERS or len(vocab) < 2:
         raise ValueError(
@@ -110,7 +115,7 @@ def load_corpus(path: str | None = None) -> Corpus:
     counts = Counter(train)
     unigram = -sum(log((counts[i] + 1) / (len(train) + len(vocab))) for i in validation) / len(validation)
     return Corpus(
-        source=DEFAULT if path is None else Path(path).name,
+        source=source,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
         vocab=vocab,
         train=torch.tensor(train),
