@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer.exceptions import TyperException
 
 from normlab import terminal
 
@@ -19,6 +20,14 @@ app = typer.Typer(
     help="Normalization in deep networks: claims measured, verdicts computed.",
 )
 
+
+def _count(value: str) -> int:
+    """A whole number of at least 1."""
+    if not value.isdecimal() or int(value) < 1:
+        raise typer.BadParameter(f"must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
 Quick = Annotated[bool, typer.Option("--quick", help="Small models and few steps: a minute for everything.")]
 Full = Annotated[bool, typer.Option("--full", help="The whole grid of depths and rates: the default.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results; kept runs in it are used again.")]
@@ -26,8 +35,12 @@ Data = Annotated[
     str | None, typer.Option(metavar="FILE", help="A UTF-8 text to learn from, instead of Python's own documentation.")
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU when there is one.")]
-Seeds = Annotated[int | None, typer.Option(metavar="N", help="Repetitions of every run; each size has its default.")]
-Jobs = Annotated[int | None, typer.Option(metavar="N", help="Processes on the CPU; default: one a physical core.")]
+Seeds = Annotated[
+    int | None, typer.Option(parser=_count, metavar="N", help="Repetitions of every run; each size has its default.")
+]
+Jobs = Annotated[
+    int | None, typer.Option(parser=_count, metavar="N", help="Processes on the CPU; default: one a physical core.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Repeat runs that are kept already.")]
 
 
@@ -39,19 +52,13 @@ def _device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _setting(
-    quick: bool, full: bool, data: str | None, device: str, seeds: int | None, jobs: int | None, results: Path
-) -> "Setting":
+def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int | None, results: Path) -> "Setting":
     """Check every option before anything is computed or written."""
-    from normlab import _check
     from normlab.experiments.setting import FULL, QUICK, Setting
     from normlab.lab import load_corpus
 
     if quick and full:
         raise ValueError("--quick and --full exclude each other: give one of them")
-    for name, value in (("--seeds", seeds), ("--jobs", jobs)):
-        if value is not None:
-            _check.whole(name, value)
     if results.exists() and not results.is_dir():
         raise ValueError(f"--out must be a folder, got {str(results)!r}, which is a file")
     flags = [
@@ -86,7 +93,7 @@ def verify(
     from normlab.experiments.conduct import conduct
     from normlab.experiments.report import claims_table, write_report
 
-    setting = _setting(quick, full, data, device, seeds, jobs, out)
+    setting = _setting(quick, full, data, device, seeds, out)
     conducted = conduct(list(EXPERIMENTS.values()), setting, out, jobs=jobs, fresh=fresh)
     write_report(conducted, out, f"normlab verify {setting.flags}")
     terminal.out.print(claims_table([j for c in conducted for j in c.judged]))
@@ -119,7 +126,7 @@ def exp(
             terminal.out.print(f"[bold]{e.name}[/bold]  {e.question}", highlight=False)
         return
     _check.one_of("NAME", name, tuple(EXPERIMENTS))
-    setting = _setting(quick, full, data, device, seeds, jobs, out)
+    setting = _setting(quick, full, data, device, seeds, out)
     (conducted,) = conduct([EXPERIMENTS[name]], setting, out, jobs=jobs, fresh=fresh)
     show(conducted, terminal.out)
     files = ", ".join(str(out / f"{name}.{suffix}") for suffix in ("png", "json", "csv"))
@@ -127,12 +134,18 @@ def exp(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point. Bad input: one sentence, exit code 2. Interrupted: what is kept, exit code 130."""
+    """The entry point. Bad input: one sentence, exit code 2. Interrupted: exit code 130."""
     try:
-        app(args=arguments)
-    except ValueError as error:
-        terminal.errors.print(f"normlab: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        code = app(args=arguments, prog_name="normlab", standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except (ValueError, TyperException) as error:
+        # A usage error brings its own words; without any, the help has been shown.
+        words = error.format_message() if isinstance(error, TyperException) else str(error)
+        if words:
+            terminal.errors.print(f"normlab: {words}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+    sys.exit(code or 0)
 
 
 def script(name: str) -> None:

@@ -93,13 +93,13 @@ def measure(config: StackConfig, seed: int) -> StackScales:
         for _, output in layers:
             output.retain_grad()
         layers[-1][1].backward(torch.randn(BATCH, config.width))
-    outputs = [_moments(h) for _, h in layers]
-    return StackScales(
-        entering_std=tuple(_moments(z)[0] for z, _ in layers),
-        std=tuple(std for std, _ in outputs),
-        rms=tuple(square for _, square in outputs),
-        gradient=tuple(rms(h.grad) for _, h in layers if h.grad is not None),
-    )
+        outputs = [_moments(h) for _, h in layers]
+        return StackScales(
+            entering_std=tuple(_moments(z)[0] for z, _ in layers),
+            std=tuple(std for std, _ in outputs),
+            rms=tuple(square for _, square in outputs),
+            gradient=tuple(rms(h.grad) for _, h in layers if h.grad is not None),
+        )
 
 
 @torch.no_grad()
@@ -110,8 +110,8 @@ def overflow(label: str, config: StackConfig, dtype: torch.dtype, seeds: Sequenc
         with reproducible(seed):
             stack, x = _draw(config, dtype)
             outputs = [h for _, h in stack.layers(x)]
-        # The RMS is taken in float64, which does not overflow here by itself.
-        scales.append(tuple(rms(h) for h in outputs))
-        infs.append(next((i for i, h in enumerate(outputs, 1) if h.isinf().any()), None))
-        nans.append(next((i for i, h in enumerate(outputs, 1) if h.isnan().any()), None))
+            # The RMS is taken in float64, which does not overflow here by itself.
+            scales.append(tuple(rms(h) for h in outputs))
+            infs.append(next((i for i, h in enumerate(outputs, 1) if h.isinf().any()), None))
+            nans.append(next((i for i, h in enumerate(outputs, 1) if h.isnan().any()), None))
     return Overflow(label, str(dtype).removeprefix("torch."), config, tuple(scales), tuple(infs), tuple(nans))

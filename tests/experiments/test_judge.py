@@ -1,0 +1,46 @@
+import math
+
+import pytest
+
+from normlab.experiments.judge import Range, Sample, find, judge
+
+INSIDE, OUTSIDE, ACROSS = [1.0, 1.01, 0.99], [5.0, 5.01, 4.99], [1.9, 2.1, 2.0]
+CLAIMED = Range(0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "holds"),
+    [(INSIDE, True), (OUTSIDE, False), (ACROSS, None), ([1.0], None), ([5.0], None), ([], None),
+     ([math.inf] * 3, False), ([1.0, math.inf], None), ([1.0, math.nan], None)],
+)  # fmt: skip
+def test_a_condition(values, holds):
+    assert find(Sample("c", values), CLAIMED).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("samples", "verdict", "statement"),
+    [
+        ([INSIDE, INSIDE], "holds", "holds"),
+        ([OUTSIDE, OUTSIDE], "does not hold", "does not hold"),
+        ([INSIDE, OUTSIDE], "holds only when", "holds only when c0"),
+        ([OUTSIDE, INSIDE, ACROSS], "holds only when", "holds only when c1 (undecided: c2)"),
+        ([INSIDE, INSIDE, OUTSIDE], "holds only when", "holds only when c0; c1 (not: c2)"),
+        ([ACROSS], "undecided", "undecided"),
+        ([INSIDE, ACROSS], "undecided", "undecided; holds when c0"),
+        ([OUTSIDE, []], "undecided", "undecided; does not when c0"),
+        ([[]], "undecided", "undecided"),
+    ],
+)
+def test_together(samples, verdict, statement):
+    judgement = judge([Sample(f"c{i}", values) for i, values in enumerate(samples)], CLAIMED)
+    assert judgement.verdict == verdict
+    assert str(judgement) == statement
+
+
+def test_the_range_is_closed():
+    assert find(Sample("c", [2.0, 2.0]), CLAIMED).holds is True
+    assert find(Sample("c", [0.5, 0.5]), CLAIMED).holds is True
+
+
+def test_unbounded_range_takes_infinity():
+    assert find(Sample("never", [math.inf, math.inf]), Range(low=3.0)).holds is True
