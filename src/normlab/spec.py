@@ -19,6 +19,7 @@ StatsDtype = Literal["float32", "input"]
 ScaleDtype = Literal["stats", "input", "weight"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
+EPS_PLACES: tuple[str, ...] = get_args(EpsPlace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class NormSpec:
         _check.one_of("kind", self.kind, KINDS)
         if self.eps is not None:
             _check.number("eps", self.eps, least=0)
-        _check.one_of("eps_place", self.eps_place, get_args(EpsPlace))
+        _check.one_of("eps_place", self.eps_place, EPS_PLACES)
         _check.number("offset", self.offset)
         _check.one_of("stats_dtype", self.stats_dtype, get_args(StatsDtype))
         _check.one_of("scale_dtype", self.scale_dtype, get_args(ScaleDtype))

@@ -16,12 +16,16 @@ def refusal(x: Tensor, weight: Tensor | None, spec: NormSpec) -> str | None:
     return None
 
 
-def _is_torch_formula(x: Tensor, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> bool:
+def _is_torch_formula(x: Tensor, spec: NormSpec, *parameters: Tensor | None) -> bool:
     """Whether torch's fused norms compute this spec, to the bit of its casts, on these dtypes."""
-    if spec.eps_place != "inside" or any(p is not None and p.dtype != x.dtype for p in (weight, bias)):
+    if spec.eps_place != "inside" or any(p is not None and p.dtype != x.dtype for p in parameters):
         return False
     # Away from the half precisions every cast of the spec is a cast to the same dtype.
     return x.dtype not in HALVES or (spec.stats_dtype == "float32" and spec.scale_dtype == "stats" and spec.offset == 0)
+
+
+def _scale(weight: Tensor | None, spec: NormSpec) -> Tensor | None:
+    return weight + spec.offset if weight is not None and spec.offset else weight
 
 
 def _stats_dtype(x: Tensor, spec: NormSpec) -> torch.dtype:
@@ -57,9 +61,8 @@ def _scaled(normed: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | Non
 
 def rms_norm(x: Tensor, shape: list[int], weight: Tensor | None, spec: NormSpec) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * (offset + weight) over the trailing axes `shape`."""
-    if _is_torch_formula(x, weight, None, spec):
-        scale = weight + spec.offset if weight is not None and spec.offset else weight
-        return F.rms_norm(x, shape, scale, spec.eps)
+    if _is_torch_formula(x, spec, weight):
+        return F.rms_norm(x, shape, _scale(weight, spec), _eps(x, spec))
     h = x.to(_stats_dtype(x, spec))
     axes = tuple(range(-len(shape), 0))
     v = h.pow(2).mean(axes, keepdim=True)
@@ -68,9 +71,8 @@ def rms_norm(x: Tensor, shape: list[int], weight: Tensor | None, spec: NormSpec)
 
 def layer_norm(x: Tensor, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Tensor:
     """(x - mean) / sqrt(var + eps) * (offset + weight) + bias over the trailing axes `shape`."""
-    if _is_torch_formula(x, weight, bias, spec):
-        scale = weight + spec.offset if weight is not None and spec.offset else weight
-        return F.layer_norm(x, shape, scale, bias, _eps(x, spec))
+    if _is_torch_formula(x, spec, weight, bias):
+        return F.layer_norm(x, shape, _scale(weight, spec), bias, _eps(x, spec))
     h = x.to(_stats_dtype(x, spec))
     axes = tuple(range(-len(shape), 0))
     c = h - h.mean(axes, keepdim=True)
@@ -88,26 +90,38 @@ def batch_norm(
     momentum: float,
     spec: NormSpec,
 ) -> Tensor:
-    """Per channel (x - mean) / sqrt(var + eps) * weight + bias; in training moves the running statistics in place."""
-    # torch's own batch norm multiplies in the statistics' dtype, whatever the parameters' dtype.
-    if spec.eps_place == "inside" and spec.unbiased_running_var and x.dtype not in HALVES and spec.offset == 0:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, _eps(x, spec))
+    """Per channel (x - mean) / sqrt(var + eps) * (offset + weight) + bias; in training moves the running statistics."""
+    of_batch = training or running_mean is None
+    # torch's refuses an eps of 0 on batch statistics, and in half precision it rounds the statistics to the
+    # parameters' dtype.
+    if (
+        _is_torch_formula(x, spec, weight, bias, running_mean, running_var)
+        and x.dtype not in HALVES
+        and (spec.unbiased_running_var or not training or running_var is None)
+        and not (of_batch and spec.eps == 0)
+    ):
+        return F.batch_norm(x, running_mean, running_var, _scale(weight, spec), bias, of_batch, momentum, _eps(x, spec))
 
     h = x.to(_stats_dtype(x, spec))
     column = [1, -1] + [1] * (x.dim() - 2)
-    if training or running_mean is None or running_var is None:
+    w, b, m, v = (p if p is None else p.view(column) for p in (weight, bias, running_mean, running_var))
+    if of_batch or m is None or v is None:
         axes = (0, *range(2, x.dim()))
         m = h.mean(axes, keepdim=True)
         v = (h - m).pow(2).mean(axes, keepdim=True)
-        n = x.numel() // x.shape[1]
-        with torch.no_grad():
-            if training and running_mean is not None:
-                running_mean.lerp_(m.flatten().to(running_mean.dtype), momentum)
-            if training and running_var is not None:
-                new = v.flatten() * (n / (n - 1) if spec.unbiased_running_var else 1.0)
-                running_var.lerp_(new.to(running_var.dtype), momentum)
-    else:
-        m, v = (r.view(column).to(h.dtype) for r in (running_mean, running_var))
-    normed = (h - m) * _factor(v, _eps(x, spec), spec.eps_place)
-    weight, bias = (p if p is None else p.view(column) for p in (weight, bias))
-    return _scaled(normed, x, weight, bias, spec)
+    normed = (h - m.to(h.dtype)) * _factor(v.to(h.dtype), _eps(x, spec), spec.eps_place)
+    y = _scaled(normed, x, w, b, spec)
+
+    # Last, so that a call that fails leaves them alone; and an empty batch has no statistics to move them by.
+    n = x.numel() // max(x.shape[1], 1)
+    if training and n and running_mean is not None and running_var is not None:
+        _move(running_mean, m, momentum)
+        _move(running_var, v * (n / (n - 1)) if spec.unbiased_running_var else v, momentum)
+    return y
+
+
+@torch.no_grad()
+def _move(running: Tensor, new: Tensor, momentum: float) -> None:
+    """running <- (1 - momentum) * running + momentum * new, in place, rounded once."""
+    old = running.to(torch.promote_types(running.dtype, new.dtype))
+    running.copy_((1 - momentum) * old + momentum * new.flatten())

@@ -1,15 +1,17 @@
 """BatchNorm1d and BatchNorm2d as PyTorch layers."""
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import resolve
+from normlab.layers._spec import WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
-class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
     """y = (x - mean) / sqrt(var + eps) * weight + bias per channel, over the batch and over space.
 
     torch.nn's: same constructor, same state_dict keys, so a checkpoint of one loads into the other.
@@ -25,7 +27,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         spec: a NormSpec or the name of a preset ("torch", "tensorweaver"), for all details.
 
     Raises:
-        TypeError, ValueError: for a spec of another kind, or an eps that contradicts it.
+        TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or a size that is none.
 
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167. Definition: `normlab.norms.batchnorm`.
     """
@@ -44,7 +46,10 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         spec: NormSpec | str | None = None,
     ) -> None:
         resolved = resolve("batchnorm", spec, eps=eps, default_eps=1e-5, affine=affine, bias=bias)
-        self.spec = resolved
+        self._spec = resolved
+        if isinstance(num_features, Iterable):
+            raise TypeError(f"num_features must be an int, got {num_features!r}")
+        (num_features,) = sizes("num_features", num_features, "an int")
         super().__init__(
             num_features,
             resolved.eps,  # pyright: ignore[reportArgumentType]
@@ -53,29 +58,41 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             track_running_stats,
             device,
             dtype,
-            bias=resolved.bias,
         )
+        if not resolved.bias:
+            self.bias = None
+
+    def reset_parameters(self) -> None:
+        """Fill the weight so that the scale is 1, the bias with 0, and restart the running statistics."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.constant_(self.weight, 1.0 - self.spec.offset)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, input: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels *space"]:
         """Normalize input; in training mode also move the running statistics."""
+        functional.check_tensor("input", input)
         self._check_input_dim(input)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        track = self.training and self.track_running_stats
-        if track and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
-        use_running = track or not self.training
-        return functional.batch_norm(
+        counter = self.num_batches_tracked if self.training and self.track_running_stats else None
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 0.0 if counter is None else 1.0 / (int(counter) + 1)
+        use_running = self.track_running_stats or not self.training
+        y = functional.batch_norm(
             input,
             self.running_mean if use_running else None,
             self.running_var if use_running else None,
             self.weight,
             self.bias,
-            self.training or self.running_mean is None,
+            self.training or (self.running_mean is None and self.running_var is None),
             momentum,
             spec=self.spec,
         )
+        if counter is not None:
+            # Only now: a batch that was refused does not count.
+            counter.add_(1)
+        return y
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):

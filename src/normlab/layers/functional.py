@@ -5,46 +5,55 @@ Arguments are checked here, once; a kernel then computes (see `normlab.kernels`)
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from normlab import _check
 from normlab.kernels import choose
+from normlab.layers._spec import check_spec, sizes
 from normlab.spec import Kind, NormSpec
 
 RMS_NORM = NormSpec.preset("torch", "rmsnorm")
 LAYER_NORM = NormSpec.preset("torch", "layernorm")
 BATCH_NORM = NormSpec.preset("torch", "batchnorm")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _spec(kind: Kind, spec: NormSpec | None, default: NormSpec, eps: float | None) -> NormSpec:
     """The spec to compute: the one given, or the default with this eps."""
-    if spec is None:
-        return default if eps == default.eps else NormSpec(kind, eps=eps)
-    if not isinstance(spec, NormSpec):
-        raise TypeError(f"spec must be a NormSpec, got {type(spec).__name__}")
-    if spec.kind != kind:
-        raise ValueError(f"spec must be of kind {kind!r} here, got {spec.kind!r}")
-    if eps not in (default.eps, spec.eps):
-        raise ValueError(f"eps is part of the spec ({spec.eps}): give it there, got eps={eps}")
-    return spec
+    if spec is not None:
+        check_spec(spec, kind, eps=eps, default_eps=default.eps, allowed="a NormSpec")
+        return spec
+    if eps is default.eps or (isinstance(eps, float) and eps == default.eps):
+        return default
+    return NormSpec(kind, eps=eps)
 
 
-def _check_input(name: str, x: Tensor) -> None:
+def check_tensor(name: str, x: Tensor) -> None:
+    """Raise TypeError unless x is a tensor of a dtype that the norms take."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
-    if not x.is_floating_point():
-        raise TypeError(f"{name} must have a floating-point dtype, got {x.dtype}")
+    if x.dtype not in DTYPES:
+        raise TypeError(f"{name} must have dtype float16, bfloat16, float32 or float64, got {x.dtype}")
 
 
-def _check_shapes(x: Tensor, shape: Sequence[int], **parameters: Tensor | None) -> list[int]:
-    """`shape` as a list, after checking it against x and the parameters against it."""
-    sizes = list(shape)
-    if not sizes or list(x.shape[-len(sizes) :]) != sizes:
-        raise ValueError(f"normalized_shape must be the trailing axes of input {list(x.shape)}, got {sizes}")
+def _check_parameter(name: str, p: Tensor | None, shape: list[int], meaning: str) -> None:
+    if p is None:
+        return
+    check_tensor(name, p)
+    if list(p.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, {meaning}, got {list(p.shape)}")
+
+
+def _check_shapes(x: Tensor, normalized_shape: Sequence[int], **parameters: Tensor | None) -> list[int]:
+    """`normalized_shape` as a list, after checking it against x and the parameters against it."""
+    shape = list(sizes("normalized_shape", normalized_shape))
+    if list(x.shape[-len(shape) :]) != shape:
+        raise ValueError(f"normalized_shape must be the trailing axes of input {list(x.shape)}, got {shape}")
     for name, p in parameters.items():
-        if p is not None and list(p.shape) != sizes:
-            raise ValueError(f"{name} must have shape normalized_shape {sizes}, got {list(p.shape)}")
-    return sizes
+        _check_parameter(name, p, shape, "the normalized_shape")
+    return shape
 
 
 def rms_norm(
@@ -73,7 +82,7 @@ def rms_norm(
     Source: Zhang & Sennrich 2019, arXiv:1910.07467. Definition: `normlab.norms.rmsnorm`.
     """
     spec = _spec("rmsnorm", spec, RMS_NORM, eps)
-    _check_input("input", input)
+    check_tensor("input", input)
     shape = _check_shapes(input, normalized_shape, weight=weight)
     return choose(input, weight, spec).kernel.rms_norm(input, shape, weight, spec)
 
@@ -105,7 +114,7 @@ def layer_norm(
     Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450. Definition: `normlab.norms.layernorm`.
     """
     spec = _spec("layernorm", spec, LAYER_NORM, eps)
-    _check_input("input", input)
+    check_tensor("input", input)
     shape = _check_shapes(input, normalized_shape, weight=weight, bias=bias)
     return choose(input, weight, spec).kernel.layer_norm(input, shape, weight, bias, spec)
 
@@ -139,17 +148,17 @@ def batch_norm(
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167. Definition: `normlab.norms.batchnorm`.
     """
     spec = _spec("batchnorm", spec, BATCH_NORM, eps)
-    _check_input("input", input)
+    check_tensor("input", input)
     if input.dim() < 2:
         raise ValueError(f"input must have shape (batch, channels, *space), got {list(input.shape)}")
+    _check.number("momentum", momentum)
     channels = input.shape[1]
     given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, p in given.items():
-        if p is not None and list(p.shape) != [channels]:
-            raise ValueError(f"{name} must have shape [{channels}], the channels of input, got {list(p.shape)}")
-    if not training and (running_mean is None) != (running_var is None):
-        raise ValueError("running_mean and running_var must be given together")
-    if training and input.numel() // max(channels, 1) < 2:
-        raise ValueError(f"input must hold more than 1 value per channel in training, got {list(input.shape)}")
+        _check_parameter(name, p, [channels], "the channels of input")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var must be given together, got only one of them")
+    if (training or running_mean is None) and input.numel() == channels > 0:
+        raise ValueError(f"input must hold more than 1 value per channel for its statistics, got {list(input.shape)}")
     kernel = choose(input, weight, spec).kernel
     return kernel.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, spec)

@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import resolve
+from normlab.layers._spec import WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
-class LayerNorm(nn.LayerNorm):
+class LayerNorm(WithSpec, nn.LayerNorm):
     """y = (x - mean(x)) / sqrt(var(x) + eps) * (offset + weight) + bias, over the trailing axes.
 
     A torch.nn.LayerNorm: same constructor, same state_dict keys, so a checkpoint of one loads into the other.
@@ -23,7 +23,7 @@ class LayerNorm(nn.LayerNorm):
         spec: a NormSpec or the name of a preset ("torch", "tensorweaver"), for all details.
 
     Raises:
-        TypeError, ValueError: for a spec of another kind, or an eps that contradicts it.
+        TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or sizes that are none.
 
     Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450. Definition: `normlab.norms.layernorm`.
     """
@@ -40,9 +40,10 @@ class LayerNorm(nn.LayerNorm):
         spec: NormSpec | str | None = None,
     ) -> None:
         resolved = resolve("layernorm", spec, eps=eps, default_eps=1e-5, affine=elementwise_affine, bias=bias)
-        self.spec = resolved
-        # nn.LayerNorm keeps eps as a plain float for its repr; None is the spec's to interpret.
-        super().__init__(normalized_shape, resolved.eps, resolved.affine, resolved.bias, device, dtype)  # pyright: ignore[reportArgumentType]
+        self._spec = resolved
+        shape = list(sizes("normalized_shape", normalized_shape))
+        # torch.nn keeps eps for its repr; None is the spec's to interpret.
+        super().__init__(shape, resolved.eps, resolved.affine, resolved.bias, device, dtype)  # pyright: ignore[reportArgumentType]
 
     def reset_parameters(self) -> None:
         """Fill the weight so that the scale is 1, and the bias with 0."""

@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import resolve
+from normlab.layers._spec import WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
-class RMSNorm(nn.RMSNorm):
+class RMSNorm(WithSpec, nn.RMSNorm):
     """y = x / sqrt(mean(x^2) + eps) * (offset + weight), over the trailing axes `normalized_shape`.
 
     A torch.nn.RMSNorm: same constructor, same state_dict keys, so a checkpoint of one loads into the other.
@@ -23,7 +23,7 @@ class RMSNorm(nn.RMSNorm):
         spec: a NormSpec or the name of a preset ("llama", "gemma", "t5", "minimind", ...), for all details.
 
     Raises:
-        TypeError, ValueError: for a spec of another kind, or an eps that contradicts it.
+        TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or sizes that are none.
 
     Source: Zhang & Sennrich 2019, arXiv:1910.07467. Definition: `normlab.norms.rmsnorm`.
 
@@ -42,8 +42,9 @@ class RMSNorm(nn.RMSNorm):
         spec: NormSpec | str | None = None,
     ) -> None:
         resolved = resolve("rmsnorm", spec, eps=eps, default_eps=1e-5, affine=elementwise_affine, bias=False)
-        self.spec = resolved
-        super().__init__(normalized_shape, resolved.eps, resolved.affine, device, dtype)
+        self._spec = resolved
+        shape = list(sizes("normalized_shape", normalized_shape))
+        super().__init__(shape, resolved.eps, resolved.affine, device, dtype)
 
     def reset_parameters(self) -> None:
         """Fill the weight so that the scale is 1."""
@@ -52,4 +53,4 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize x of shape (*, *normalized_shape)."""
-        return functional.rms_norm(x, self.normalized_shape, self.weight, self.spec.eps, spec=self.spec)
+        return functional.rms_norm(x, self.normalized_shape, self.weight, spec=self.spec)

@@ -8,12 +8,12 @@ For a row x of n numbers, with the scale  g = offset + weight:
     s = 1 / sqrt(v + eps)
     y = c * s * g + bias
 
-Backward. Let  u = dy * g  be the gradient that reaches c * s. Through s, as in RMSNorm but with c in the
-place of x, the gradient by c is  s * u - s^3 * c * mean(u * c).  Subtracting the mean is a projection, and
-its transpose is the same projection: subtract the mean once more. The second term has mean 0 already, so
+Backward. Let  u = dy * g  be the gradient that reaches  h = c * s.  Through s, as in RMSNorm but with c in the
+place of x, the gradient by c is  s * (u - h * mean(u * h)).  Subtracting the mean is a projection, and its
+transpose is the same projection: subtract the mean once more. The second term has mean 0 already, so
 
-    dx        = s * (u - mean(u))  -  s^3 * c * mean(u * c)
-    dweight_j = sum over rows of  dy_j * c_j * s
+    dx        = s * (u - mean(u) - h * mean(u * h))
+    dweight_j = sum over rows of  dy_j * h_j
     dbias_j   = sum over rows of  dy_j
 
 Orthogonality: sum(dx) = 0 always (shifting a row changes nothing), and for eps = 0 also sum(c * dx) = 0
@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from normlab.norms._rows import Array, as_rows, as_vector, check_gradient, factor
+from normlab.norms._rows import Array, as_rows, as_scale, as_vector, check_gradient, factor, mean
 
 
 class Gradients(NamedTuple):
@@ -62,10 +62,10 @@ def forward(
         ValueError: when the shapes do not fit.
     """
     rows, shape = as_rows(x, normalized_shape)
-    g = as_vector("weight", weight, shape, 1.0 - offset) + offset
+    g = as_scale(weight, shape, offset)
     b = as_vector("bias", bias, shape, 0.0)
-    c = rows - np.mean(rows, axis=1, keepdims=True)
-    v = np.mean(c**2, axis=1, keepdims=True)
+    c = rows - mean(rows)
+    v = mean(c**2)
     s, _ = factor(v, eps, eps_place)
     return (c * s * g + b).reshape(np.shape(x))
 
@@ -84,13 +84,13 @@ def backward(
     check_gradient(dy, x)
     rows, shape = as_rows(x, normalized_shape)
     dy, _ = as_rows(dy, shape)
-    g = as_vector("weight", weight, shape, 1.0 - offset) + offset
-    c = rows - np.mean(rows, axis=1, keepdims=True)
-    v = np.mean(c**2, axis=1, keepdims=True)
-    s, slope = factor(v, eps, eps_place)
+    g = as_scale(weight, shape, offset)
+    c = rows - mean(rows)
+    v = mean(c**2)
+    s, k = factor(v, eps, eps_place)
 
-    u = dy * g
-    dx = s * (u - np.mean(u, axis=1, keepdims=True)) - slope * c * np.mean(u * c, axis=1, keepdims=True)
-    dweight = np.sum(dy * c * s, axis=0)
+    u, h = dy * g, c * s
+    dx = s * (u - mean(u)) - k * h * mean(u * h)
+    dweight = np.sum(dy * h, axis=0)
     dbias = np.sum(dy, axis=0)
     return Gradients(dx.reshape(np.shape(x)), dweight.reshape(shape), dbias.reshape(shape))

@@ -10,7 +10,8 @@ Backward. Let  u = dy * g  be the gradient that reaches the normalized row x * s
 ways: directly, and through s, which all entries of the row share. With ds/dx_i = -s^3 x_i / n:
 
     dx_i      = s * u_i  -  s^3 * x_i * mean(u * x)
-    dweight_j = sum over rows of  dy_j * x_j * s
+              = s * (u_i - h_i * mean(u * h)),         h = x * s
+    dweight_j = sum over rows of  dy_j * h_j
 
 Orthogonality: for eps = 0, sum(x * dx) = 0. Rescaling a row does not change y, so the gradient can have
 no component along x.
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from normlab.norms._rows import Array, as_rows, as_vector, check_gradient, factor
+from normlab.norms._rows import Array, as_rows, as_scale, check_gradient, factor, mean
 
 
 class Gradients(NamedTuple):
@@ -55,8 +56,8 @@ def forward(
         ValueError: when the shapes do not fit.
     """
     rows, shape = as_rows(x, normalized_shape)
-    g = as_vector("weight", weight, shape, 1.0 - offset) + offset
-    v = np.mean(rows**2, axis=1, keepdims=True)
+    g = as_scale(weight, shape, offset)
+    v = mean(rows**2)
     s, _ = factor(v, eps, eps_place)
     return (rows * s * g).reshape(np.shape(x))
 
@@ -75,11 +76,11 @@ def backward(
     check_gradient(dy, x)
     rows, shape = as_rows(x, normalized_shape)
     dy, _ = as_rows(dy, shape)
-    g = as_vector("weight", weight, shape, 1.0 - offset) + offset
-    v = np.mean(rows**2, axis=1, keepdims=True)
-    s, slope = factor(v, eps, eps_place)
+    g = as_scale(weight, shape, offset)
+    v = mean(rows**2)
+    s, k = factor(v, eps, eps_place)
 
-    u = dy * g
-    dx = s * u - slope * rows * np.mean(u * rows, axis=1, keepdims=True)
-    dweight = np.sum(dy * rows * s, axis=0)
+    u, h = dy * g, rows * s
+    dx = s * u - k * h * mean(u * h)
+    dweight = np.sum(dy * h, axis=0)
     return Gradients(dx.reshape(np.shape(x)), dweight.reshape(shape))

@@ -1,0 +1,187 @@
+"""The layers in torch.nn's place: constructors, attributes, repr, checkpoints both ways, copies."""
+
+import copy
+import inspect
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import normlab
+from normlab import NormSpec
+
+PAIRS = [
+    (normlab.LayerNorm, nn.LayerNorm),
+    (normlab.RMSNorm, nn.RMSNorm),
+    (normlab.BatchNorm1d, nn.BatchNorm1d),
+    (normlab.BatchNorm2d, nn.BatchNorm2d),
+]
+# Every way to call a constructor that changes what a layer holds, by position where torch allows it.
+CALLS = [
+    (normlab.LayerNorm, nn.LayerNorm, (8,), {}),
+    (normlab.LayerNorm, nn.LayerNorm, ((2, 3), 1e-3, True, False), {}),
+    (normlab.LayerNorm, nn.LayerNorm, ([4], 1e-5, False), {}),
+    (normlab.LayerNorm, nn.LayerNorm, (torch.Size([4]), 0.1, True, True, "cpu", torch.float64), {}),
+    (normlab.RMSNorm, nn.RMSNorm, (8, None), {}),
+    (normlab.RMSNorm, nn.RMSNorm, ((2, 3), 1e-3, False), {}),
+    (normlab.RMSNorm, nn.RMSNorm, (8, 1e-6, True, None, torch.bfloat16), {}),
+    (normlab.BatchNorm1d, nn.BatchNorm1d, (8,), {}),
+    (normlab.BatchNorm1d, nn.BatchNorm1d, (8, 1e-3, None), {}),
+    (normlab.BatchNorm1d, nn.BatchNorm1d, (8, 1e-3, 0.2, False), {}),
+    (normlab.BatchNorm2d, nn.BatchNorm2d, (8, 1e-3, 0.2, True, False), {}),
+    (normlab.BatchNorm2d, nn.BatchNorm2d, (8, 1e-3, 0.2, True, True, "cpu", torch.float16), {}),
+    (normlab.BatchNorm2d, nn.BatchNorm2d, (8,), {"bias": False}),
+    (normlab.BatchNorm1d, nn.BatchNorm1d, (8,), {"affine": False, "track_running_stats": False}),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_the_constructor_has_torchs_arguments_in_torchs_places(ours, theirs):
+    mine = dict(inspect.signature(ours).parameters)
+    spec = mine.pop("spec")
+    assert spec.kind is inspect.Parameter.KEYWORD_ONLY
+    assert spec.default is None
+    reference = inspect.signature(theirs).parameters
+    assert list(mine) == list(reference)
+    for name, parameter in mine.items():
+        assert parameter.kind is reference[name].kind
+        if (ours, name) == (normlab.RMSNorm, "eps"):
+            assert parameter.default == 1e-5  # the papers'; torch's None is another number in every dtype
+        else:
+            assert parameter.default == reference[name].default
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_forward_has_torchs_arguments(ours, theirs):
+    assert list(inspect.signature(ours.forward).parameters) == list(inspect.signature(theirs.forward).parameters)
+
+
+@pytest.mark.parametrize(("layer", "reference", "args", "kwargs"), CALLS)
+def test_it_is_torchs_layer(layer, reference, args, kwargs):
+    ours, theirs = layer(*args, **kwargs), reference(*args, **kwargs)
+    assert isinstance(ours, reference)
+    assert repr(ours) == repr(theirs)
+    assert ours.extra_repr() == theirs.extra_repr()
+    for name in theirs.__constants__:
+        assert getattr(ours, name) == getattr(theirs, name)
+    mine, state = ours.state_dict(), theirs.state_dict()
+    assert list(mine) == list(state)
+    for name, value in state.items():
+        assert mine[name].dtype == value.dtype
+        assert torch.equal(mine[name], value)  # the same initialization
+    assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    assert ours._version == theirs._version
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_sizes_that_are_not_quite_ints(ours, theirs):
+    """A NumPy integer is a size, as in torch, and becomes an int."""
+    assert repr(ours(np.int64(8))) == repr(ours(8))
+    assert ours(np.int64(8)).weight.shape == theirs(np.int64(8)).weight.shape
+
+
+@pytest.mark.parametrize(("layer", "reference", "args", "kwargs"), CALLS)
+def test_checkpoints_move_both_ways(layer, reference, args, kwargs, fill, rng):
+    ours, theirs = fill(layer(*args, **kwargs), rng), reference(*args, **kwargs)
+    if getattr(ours, "num_batches_tracked", None) is not None:
+        ours.num_batches_tracked.fill_(7)
+    for source, target in ((ours, theirs), (theirs, layer(*args, **kwargs))):
+        file = io.BytesIO()
+        torch.save(source.state_dict(), file)
+        file.seek(0)
+        missing, unexpected = target.load_state_dict(torch.load(file, weights_only=True))
+        assert not missing
+        assert not unexpected
+        for (name, a), (other, b) in zip(source.state_dict().items(), target.state_dict().items(), strict=True):
+            assert name == other
+            assert torch.equal(a, b)
+
+
+def test_a_checkpoint_from_before_num_batches_tracked(fill, rng):
+    """torch adds the counter to a state without a version; so do we, the code being torch's."""
+    state = fill(nn.BatchNorm1d(3), rng).state_dict()
+    state = {name: value for name, value in state.items() if name != "num_batches_tracked"}
+    layer = normlab.BatchNorm1d(3)
+    layer.load_state_dict(state)
+    assert layer.num_batches_tracked == 0
+    assert torch.equal(layer.state_dict()["running_var"], state["running_var"])
+
+
+@pytest.mark.parametrize(("layer", "reference", "args", "kwargs"), CALLS)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_are_whole_and_independent(layer, reference, args, kwargs, duplicate, fill, rng):
+    original = fill(layer(*args, **kwargs), rng)
+    twin = duplicate(original)
+    assert type(twin) is layer
+    assert twin.spec == original.spec
+    assert repr(twin) == repr(original)
+    for (name, a), (_, b) in zip(original.state_dict().items(), twin.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+        assert a.data_ptr() != b.data_ptr()
+
+
+@pytest.mark.parametrize("preset", ["gemma", "llama", "t5"])
+def test_a_copy_keeps_its_preset(preset):
+    layer = normlab.RMSNorm(4, spec=preset, dtype=torch.bfloat16)
+    twin = pickle.loads(pickle.dumps(layer))
+    x = torch.randn(3, 4, dtype=torch.bfloat16)
+    assert twin.spec == NormSpec.preset(preset)
+    assert torch.equal(twin(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        normlab.LayerNorm(4, spec=NormSpec("layernorm", offset=1.0)),
+        normlab.RMSNorm(4, spec="gemma"),
+        normlab.BatchNorm1d(4, spec=NormSpec("batchnorm", offset=1.0)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_with_an_offset_a_fresh_weight_leaves_the_scale_at_1(layer):
+    plain = type(layer)(4, eps=layer.eps)
+    x = torch.randn(6, 4)
+    assert torch.equal(layer.weight, torch.zeros(4))
+    assert torch.equal(layer(x), plain(x))
+    with torch.no_grad():
+        layer.weight.fill_(3.0)
+    layer.reset_parameters()
+    assert torch.equal(layer.weight, torch.zeros(4))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_batchnorm_reset_restores_everything(bias, fill, rng):
+    layer = fill(normlab.BatchNorm1d(4, bias=bias), rng)
+    layer(torch.randn(3, 4))
+    layer.reset_parameters()
+    for name, value in nn.BatchNorm1d(4, bias=bias).state_dict().items():
+        assert torch.equal(layer.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_eps_can_be_set_afterwards(ours, theirs):
+    """As in `for m in model.modules(): m.eps = 1e-3`, which ports of EfficientNet and BERT do."""
+    mine, reference = ours(4), theirs(4)
+    mine.eps = reference.eps = 0.5
+    x = torch.randn(5, 4) if ours is not normlab.BatchNorm2d else torch.randn(5, 4, 2, 2)
+    torch.testing.assert_close(mine(x), reference(x))
+    assert not torch.allclose(mine(x), ours(4)(x))
+    assert mine.spec.eps == 0.5
+    assert "eps=0.5" in repr(mine)
+    mine.eps = -1.0
+    with pytest.raises(ValueError, match=r"eps must be at least 0, got -1"):
+        mine(x)
+
+
+def test_conversions_move_parameters_and_statistics():
+    layer = nn.Sequential(normlab.BatchNorm1d(4), normlab.RMSNorm(4)).double()
+    assert {t.dtype for t in layer.state_dict().values()} == {torch.float64, torch.int64}
+    assert layer(torch.randn(3, 4, dtype=torch.float64)).dtype == torch.float64
+    half = layer.half()
+    assert half(torch.randn(3, 4, dtype=torch.float16)).dtype == torch.float16
+    on_meta = normlab.LayerNorm(4, device="meta")
+    assert on_meta.weight.is_meta
+    assert torch.equal(on_meta.to_empty(device="cpu").weight.new_ones(4), torch.ones(4))
