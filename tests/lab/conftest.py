@@ -27,7 +27,7 @@ def tiny(corpus: Corpus) -> Callable[..., RunConfig]:
     """A run of milliseconds. `model` holds changes to its Transformer."""
 
     def make(model: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
-        sizes = {"vocab_size": len(corpus.vocab), "n_layers": 1, "dim": 16, "n_heads": 2, "context": 8}
+        sizes: dict[str, Any] = {"vocab_size": len(corpus.vocab), "n_layers": 1, "dim": 16, "n_heads": 2, "context": 8}
         fields: dict[str, Any] = {"lr": 1e-2, "seed": 0, "steps": 3, "batch": 2, "eval_windows": 5}
         return RunConfig(model=TransformerConfig(**(sizes | (model or {}))), text=corpus.digest, **(fields | changes))
 
@@ -84,6 +84,8 @@ def by_hand() -> Callable[..., Iterator[Batch]]:
             inputs = torch.stack([corpus.train[s : s + context] for s in starts])
             targets = torch.stack([corpus.train[s + 1 : s + 1 + context] for s in starts])
             yield step, model, inputs, targets
+            if step == config.steps:
+                return
             adam.param_groups[0]["lr"] = config.lr * min(1, (step + 1) / max(1, config.warmup))
             loss = -model(inputs).log_softmax(-1).gather(-1, targets[..., None]).mean()
             adam.zero_grad()

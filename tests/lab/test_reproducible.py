@@ -1,5 +1,7 @@
 """Inside, the same seed gives the same bits; after, also after an error, the process is as it was."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -54,13 +56,10 @@ def test_state_is_restored(state, threads, dtype, deterministic, warn_only, fail
     torch.set_default_dtype(dtype)
     torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
     before, generator = state(), torch.get_rng_state()
-    try:
-        with reproducible(3):
-            torch.randn(4)
-            if fails:
-                raise RuntimeError("in the run")
-    except RuntimeError as error:
-        assert str(error) == "in the run"
+    with pytest.raises(RuntimeError, match="in the run") if fails else nullcontext(), reproducible(3):
+        torch.randn(4)
+        if fails:
+            raise RuntimeError("in the run")
     assert state() == before
     assert torch.equal(torch.get_rng_state(), generator)
 

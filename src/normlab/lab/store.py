@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from time import monotonic, sleep
 
 import msgspec
 import torch
@@ -22,6 +23,9 @@ from normlab.lab.config import RunConfig
 from normlab.lab.run import RunResult
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, config TEXT NOT NULL, result TEXT NOT NULL)"
+
+# Seconds to wait for another process that writes to the same file, before failing.
+PATIENCE = 60
 
 # What a run's numbers depend on. Other modules may change without making kept results stale.
 CODE = (
@@ -49,6 +53,19 @@ def key_of(config: RunConfig) -> str:
     return hashlib.sha256(f"{config.canonical()}\n{code_digest()}\n{torch.__version__}".encode()).hexdigest()
 
 
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to WAL, for which SQLite itself does not wait while another process switches the same new file."""
+    deadline = monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+            sleep(0.01)
+
+
 class Store:
     """Results by config.
 
@@ -64,10 +81,9 @@ class Store:
         self._path = path
         with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Wait for another process that writes to the same file, rather than fail.
-            self._db = sqlite3.connect(path, timeout=60)
+            self._db = sqlite3.connect(path, timeout=PATIENCE)
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
+                _write_ahead(self._db)
                 self._db.execute(SCHEMA)
                 self._db.execute("SELECT key, config, result FROM runs LIMIT 0")
                 self._db.commit()
