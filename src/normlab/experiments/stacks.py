@@ -102,12 +102,11 @@ def measure(config: StackConfig, seed: int) -> StackScales:
         )
 
 
-@torch.no_grad()
 def overflow(label: str, config: StackConfig, dtype: torch.dtype, seeds: Sequence[int]) -> Overflow:
     """Forward through the stack in `dtype`, watching for infinities and NaN."""
     scales, infs, nans = [], [], []
     for seed in seeds:
-        with reproducible(seed):
+        with reproducible(seed), torch.no_grad():
             stack, x = _draw(config, dtype)
             outputs = [h for _, h in stack.layers(x)]
             # The RMS is taken in float64, which does not overflow here by itself.
