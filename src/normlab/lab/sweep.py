@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -39,10 +39,14 @@ def _task(config: RunConfig, data: str | None, parent: int) -> RunResult:
     return run(config, load_corpus(data))
 
 
+@contextmanager
 def _finished(
     configs: Sequence[RunConfig], data: str | None, jobs: int, starting: Callable[[RunConfig], None]
-) -> Generator[RunResult]:
-    """Results in the order in which they finish. `starting` is called with each run before it starts."""
+) -> Iterator[Iterator[RunResult]]:
+    """The results in the order in which they finish; no run goes on after the with block.
+
+    `starting` is called with each run before it starts.
+    """
 
     def started() -> Iterator:
         for config in configs:
@@ -56,7 +60,7 @@ def _finished(
     with joblib.parallel_config("loky", inner_max_num_threads=1) if jobs > 1 else nullcontext():
         results: Any = joblib.Parallel(**parallel)(started())
     try:
-        yield from results
+        yield results
     finally:
         with warnings.catch_warnings():
             # Left early, after an error or Ctrl-C, joblib advises to ask for fewer tasks.
@@ -120,7 +124,7 @@ def sweep(
                 progress.update(task, now=str(in_flight[0]))
 
             try:
-                with closing(_finished(missing, data, n_jobs, starting)) as finished:
+                with _finished(missing, data, n_jobs, starting) as finished:
                     for done, result in enumerate(finished, start=1):
                         store.put(result)
                         results[result.config] = result
@@ -128,7 +132,7 @@ def sweep(
                         now = str(in_flight[0]) if in_flight else ""
                         progress.update(task, advance=result.config.cost, done=done, now=now)
             except KeyboardInterrupt:
-                kept = sum(r is not None for r in results.values())
+                kept = sum(store.get(config) is not None for config in results)
                 errors.print(f"Stopped: {kept} of {len(results)} runs are kept; the same command goes on from there.")
                 raise
     return [result for config in configs if (result := results[config]) is not None]
