@@ -27,7 +27,7 @@ def test_a_condition(values, holds):
         ([INSIDE, INSIDE, OUTSIDE], "holds only when", "holds only when c0; c1 (not: c2)"),
         ([ACROSS], "undecided", "undecided"),
         ([INSIDE, ACROSS], "undecided", "undecided; holds when c0"),
-        ([OUTSIDE, []], "undecided", "undecided; does not when c0"),
+        ([OUTSIDE, []], "undecided", "undecided; fails when c0"),
         ([[]], "undecided", "undecided"),
     ],
 )
@@ -44,3 +44,17 @@ def test_the_range_is_closed():
 
 def test_unbounded_range_takes_infinity():
     assert find(Sample("never", [math.inf, math.inf]), Range(low=3.0)).holds is True
+
+
+@pytest.mark.parametrize(
+    ("held", "failed", "statement"),
+    [
+        (["a, gain 1", "b, gain 1"], ["a, gain 2", "b, gain 2"], "holds only when gain 1"),
+        (["a, gain 1", "a, gain 2"], ["b, gain 1"], "holds only when a"),
+        (["a, gain 1", "b, gain 2"], ["a, gain 2"], "holds only when a, gain 1; b, gain 2 (not: a, gain 2)"),
+        (["a, x, gain 1"], ["a, gain 2"], "holds only when a, x, gain 1"),
+    ],
+)
+def test_only_the_telling_part_of_conditions_is_named(held, failed, statement):
+    samples = [Sample(c, INSIDE) for c in held] + [Sample(c, OUTSIDE) for c in failed]
+    assert str(judge(samples, CLAIMED)) == statement

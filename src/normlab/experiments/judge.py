@@ -71,18 +71,36 @@ class Judgement:
     findings: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        held = [f.condition for f in self.findings if f.holds is True]
-        fails = [f.condition for f in self.findings if f.holds is False]
-        unsure = [f.condition for f in self.findings if f.holds is None]
+        held, failed, unsure = (
+            [f.condition for f in self.findings if f.holds is state] for state in (True, False, None)
+        )
         if self.verdict == "undecided":
-            seen = [f"holds when {'; '.join(held)}"] * bool(held) + [f"does not when {'; '.join(fails)}"] * bool(fails)
+            seen = [f"holds when {_listed(held)}"] * bool(held) + [f"fails when {_listed(failed)}"] * bool(failed)
             return "; ".join(["undecided", *seen])
         if self.verdict != "holds only when":
             return self.verdict
-        words = f"holds only when {'; '.join(self.when)}"
-        if len(fails) < len(self.when):
-            words += f" (not: {'; '.join(fails)})"
-        return words + (f" (undecided: {'; '.join(unsure)})" if unsure else "")
+        held, failed = _telling(held, failed)
+        words = f"holds only when {_listed(held)}"
+        if len(failed) < len(held):
+            words += f" (not: {_listed(failed)})"
+        return words + (f" (undecided: {_listed(unsure)})" if unsure else "")
+
+
+def _listed(conditions: Sequence[str]) -> str:
+    return "; ".join(conditions)
+
+
+def _telling(held: list[str], failed: list[str]) -> tuple[list[str], list[str]]:
+    """The part of the conditions that alone tells those that hold from those that fail, where there is one:
+    "a, gain 1" and "b, gain 1" against "a, gain 2" and "b, gain 2" are "gain 1" against "gain 2"."""
+    parts = [[c.split(", ") for c in conditions] for conditions in (held, failed)]
+    lengths = {len(p) for side in parts for p in side}
+    if len(lengths) == 1:
+        for i in range(lengths.pop()):
+            ours, theirs = (list(dict.fromkeys(p[i] for p in side)) for side in parts)
+            if not set(ours) & set(theirs):
+                return ours, theirs
+    return held, failed
 
 
 def find(sample: Sample, claimed: Range) -> Finding:

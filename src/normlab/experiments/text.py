@@ -38,8 +38,11 @@ def interval(i: Interval) -> str:
     """2.41 [2.39, 2.43]."""
     if i.low is None or i.high is None:
         return f"{number(i.mean)} (1 seed)"
-    if not math.isfinite(i.mean) or i.low == i.high:
-        return number(i.mean) if i.low == i.high else f"{number(i.mean)} [{number(i.low)}, {number(i.high)}]"
+    if i.low == i.high:
+        # All seeds agree: a count is known exactly.
+        return f"{i.mean:.0f}" if i.mean.is_integer() else number(i.mean)
+    if not math.isfinite(i.mean):
+        return f"{number(i.mean)} [{number(i.low)}, {number(i.high)}]"
     if abs(i.mean) >= 1e4:
         return f"{i.mean:.0e} [{i.low:.0e}, {i.high:.0e}]"
     # The interval's width says how many digits are known.
