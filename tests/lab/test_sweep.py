@@ -170,12 +170,13 @@ def test_workers_find_a_file_by_its_name_here(store, tiny, file, monkeypatch):
 
 @pytest.mark.heavy
 def test_an_error_in_a_worker_is_raised_and_what_finished_is_kept(store, tiny):
-    """The run that fails is the last; of those before it, one may be under way."""
+    """The run that fails is the last to start; of those before it, one may be under way."""
     configs = [tiny(seed=s) for s in range(5)]
     wrong = replace(tiny(steps=1), text="0" * 16)
-    with pytest.raises(ValueError, match=r"^corpus must be the config's text 0000000000000000"):
+    with pytest.raises(ValueError, match=r"^corpus must be the config's text 0000000000000000") as caught:
         sweep([wrong, *configs], store, jobs=2)
-    assert sum(store.get(c) is not None for c in configs) >= 3
+    assert sum(store.get(c) is not None for c in configs) >= 4
+    assert "in _task" in caught.value.__notes__[0]
 
 
 @pytest.mark.heavy

@@ -1,6 +1,7 @@
 """Many runs: those not yet kept are computed, by a pool of processes of one thread each, and kept as they come."""
 
 import os
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -32,17 +33,26 @@ def _end_with(parent: int) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _task(config: RunConfig, data: str | None, parent: int) -> RunResult:
-    """One run, in a worker of the process `parent` or in that process itself."""
-    if os.getpid() != parent:
-        _end_with(parent)
-    return run(config, load_corpus(data))
+def _task(config: RunConfig, data: str | None, parent: int) -> RunResult | Exception:
+    """One run, in a worker of the process `parent` or in that process itself.
+
+    An error is returned: raised in a worker, it would overtake the results of runs that finished before it.
+    """
+    if os.getpid() == parent:
+        return run(config, load_corpus(data))
+    _end_with(parent)
+    try:
+        return run(config, load_corpus(data))
+    except Exception as error:
+        # The traceback itself does not travel between processes.
+        error.add_note(traceback.format_exc())
+        return error
 
 
 @contextmanager
 def _finished(
     configs: Sequence[RunConfig], data: str | None, jobs: int, starting: Callable[[RunConfig], None]
-) -> Iterator[Iterator[RunResult]]:
+) -> Iterator[Iterator[RunResult | Exception]]:
     """The results in the order in which they finish; no run goes on after the with block.
 
     `starting` is called with each run before it starts.
@@ -126,6 +136,8 @@ def sweep(
             try:
                 with _finished(missing, data, n_jobs, starting) as finished:
                     for done, result in enumerate(finished, start=1):
+                        if isinstance(result, Exception):
+                            raise result
                         store.put(result)
                         results[result.config] = result
                         in_flight.remove(result.config)
