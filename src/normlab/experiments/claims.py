@@ -119,7 +119,7 @@ CLAIMS: tuple[Claim, ...] = (
         text="Without normalization a Transformer does not train.",
         source=NOTES,
         experiment=E2,
-        effect="final loss at the best rate above the loss of having learned (nats)",
+        effect="final loss at the best rate over the loss of having learned (powers of ten)",
         claimed=Range(low=0.0),
         measure=training_effects.nonorm_trains,
     ),

@@ -11,7 +11,7 @@ from normlab.lab.reproducible import reproducible
 from normlab.lab.scales import rms
 from normlab.models import PlainStack, StackConfig
 
-BATCH = 256
+BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,9 @@ def lead_of_rmsnorm(ev: Evidence) -> list[Sample]:
 
 
 def nonorm_trains(ev: Evidence) -> list[Sample]:
-    """Distance of NoNorm from the trained state, at its best rate."""
-    return [Sample(f"{n} layers", _above_trained(ev, _best(ev, NO_NORM, n))) for n in _deepest_first(ev)]
+    """NoNorm's final loss at its best rate over the loss of having learned, in powers of ten: it can be any number."""
+    learned = ev.setting.corpus.unigram - LEARNED_MARGIN
+    return [Sample(f"{n} layers", [math.log10(x / learned) for x in _best(ev, NO_NORM, n)]) for n in _deepest_first(ev)]
 
 
 def nonorm_nan(ev: Evidence) -> list[Sample]:

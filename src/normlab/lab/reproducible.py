@@ -22,10 +22,13 @@ def reproducible(seed: int, device: str = "cpu") -> Iterator[None]:
         try:
             torch.set_num_threads(1)
             torch.set_default_dtype(torch.float32)
-            torch.use_deterministic_algorithms(True)
+            # On a CPU one thread is enough, and the switch costs a second of imports in every process.
+            if cuda:
+                torch.use_deterministic_algorithms(True)
             torch.manual_seed(seed)
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            if cuda:
+                torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             torch.set_default_dtype(dtype)
             torch.set_num_threads(threads)
