@@ -28,7 +28,7 @@ readme: $(VENV)/.installed-dev
 	$(BIN)/python docs/publish.py results/full
 
 clean:
-	rm -rf $(VENV) results .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("normlab needs Python 3.11 or newer, found %d.%d: say which one with make PYTHON=python3.12 ..." % v[:2])'

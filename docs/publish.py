@@ -30,9 +30,7 @@ def section(results: dict) -> str:
         )
     )
     rows = [
-        f"| {c['text']} | {c['source']} | {c['statement']} | {c['effect']['what']}: {c['effect']['words']} |".replace(
-            "\n", " "
-        )
+        f"| {c['text']} | {c['source']} | {c['statement']} | {c['measured']}: {c['words']} |".replace("\n", " ")
         for c in claims
     ]
     machine = results["machine"]

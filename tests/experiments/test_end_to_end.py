@@ -75,11 +75,13 @@ def test_claims_file(conducted, folder):
         assert c["verdict"] in ("holds", "holds only when", "does not hold", "undecided")
         assert c["statement"].startswith(c["verdict"])
         assert c["command"].startswith("normlab exp ")
-        assert c["effect"]["what"]
-        measured = [f for f in c["findings"] if f["interval"] is not None]
-        assert c["effect"]["interval"] == c["findings"][0]["interval"]
-        for finding in measured:
-            assert len(finding["values"]) == finding["interval"]["n"]
+        assert c["measured"]
+        first = c["findings"][0]["interval"]
+        assert c["effect"] == (first and first["mean"])
+        assert c["interval"] == (first and [first["low"], first["high"]])
+        for finding in c["findings"]:
+            n = finding["interval"]["n"] if finding["interval"] else 0
+            assert len(finding["values"]) == n
 
 
 def test_page_is_one_file_that_reaches_for_nothing(conducted, folder):

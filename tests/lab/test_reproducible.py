@@ -44,7 +44,8 @@ def test_state_inside(state):
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
     with torch.no_grad(), reproducible(0):
-        assert state() == (1, torch.float32, True, False, True)
+        # No deterministic-algorithms switch: on a CPU one thread is enough.
+        assert state() == (1, torch.float32, False, False, True)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -8,6 +8,7 @@ import torch
 
 from normlab.lab import run, sweep
 from normlab.lab.run import outcome_of, windows
+from normlab.lab.text import Baselines
 from normlab.models.config import PLACEMENTS
 
 
@@ -113,15 +114,15 @@ def test_windows_reach_both_ends_of_the_text(tiny, corpus, batches_of):
 def test_first_loss_of_small_weights_is_that_of_guessing(tiny, corpus, placement):
     """With weights near 0 all characters are alike: ln V."""
     config = tiny(model={"placement": placement, "init": "normal", "init_std": 1e-4, "final_norm": False}, steps=1)
-    assert run(config, corpus).train_loss[0] == pytest.approx(corpus.uniform, abs=1e-2)
+    assert run(config, corpus).train_loss[0] == pytest.approx(math.log(len(corpus.vocab)), abs=1e-2)
 
 
 def test_first_loss_of_xavier_is_above_that_of_guessing(tiny, corpus):
     """Logits of variance s^2, independent of the targets: ln V + s^2 / 2, here s^2 = 2 dim / (dim + V)."""
-    expected = corpus.uniform + 16 / (16 + len(corpus.vocab))
+    expected = math.log(len(corpus.vocab)) + 16 / (16 + len(corpus.vocab))
     losses = [run(tiny(batch=64, steps=1, seed=s), corpus).train_loss[0] for s in range(8)]
     assert sum(losses) / 8 == pytest.approx(expected, abs=0.1)
-    assert sum(losses) / 8 > corpus.uniform
+    assert sum(losses) / 8 > math.log(len(corpus.vocab))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,9 @@ def test_first_loss_of_xavier_is_above_that_of_guessing(tiny, corpus):
         (lambda c: math.nan, "nan"),
     ],
 )
-def test_outcome_at_its_thresholds(corpus, loss, outcome):
-    assert outcome_of(loss(corpus), corpus) == outcome
+def test_outcome_at_its_thresholds(loss, outcome):
+    baselines = Baselines(uniform=4.6, unigram=3.2, bigram=2.4)
+    assert outcome_of(loss(baselines), baselines) == outcome
 
 
 @pytest.mark.parametrize(

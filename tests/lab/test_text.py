@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from normlab.lab import load_corpus
 from normlab.lab.text import CHUNK, LEAST_CHARACTERS
@@ -46,7 +47,6 @@ def test_default_text(corpus, topics):
     assert corpus.source == "pydoc_data.topics"
     assert corpus.vocab == tuple(sorted(set(topics)))
     assert corpus.digest == hashlib.sha256(topics.encode()).hexdigest()[:16]
-    assert corpus.uniform == pytest.approx(np.log(len(corpus.vocab)))
 
 
 def test_every_tenth_chunk_is_for_validation_and_none_is_lost(corpus, topics):
@@ -55,19 +55,38 @@ def test_every_tenth_chunk_is_for_validation_and_none_is_lost(corpus, topics):
     assert text_of(corpus, corpus.train) == "".join(p for i, p in enumerate(parts) if i % 10 != 9)
 
 
-def test_losses_against_numpy(corpus):
-    train, validation, v = corpus.train.numpy(), corpus.validation.numpy(), len(corpus.vocab)
+def test_baselines_against_numpy(corpus):
+    train, v = corpus.train.numpy(), len(corpus.vocab)
+    inputs, targets = corpus.validation[:3000].reshape(3, -1), corpus.validation[1:3001].reshape(3, -1)
+    baselines = corpus.baselines(inputs, targets)
+    assert baselines.uniform == pytest.approx(np.log(v))
+
+    before, after = inputs.numpy().ravel(), targets.numpy().ravel()
     p = (np.bincount(train, minlength=v) + 1) / (len(train) + v)
-    assert corpus.unigram == pytest.approx(-np.log(p[validation]).mean(), rel=1e-12)
+    assert baselines.unigram == pytest.approx(-np.log(p[after]).mean(), rel=1e-12)
 
     pairs = np.ones((v, v))
     np.add.at(pairs, (train[:-1], train[1:]), 1)
     p = pairs / pairs.sum(1, keepdims=True)
-    assert corpus.bigram == pytest.approx(-np.log(p[validation[:-1], validation[1:]]).mean(), rel=1e-12)
+    assert baselines.bigram == pytest.approx(-np.log(p[before, after]).mean(), rel=1e-12)
 
 
-def test_losses_are_ordered_as_knowledge_is(corpus):
-    assert corpus.bigram < corpus.unigram < corpus.uniform
+def test_a_pair_never_seen_in_training_has_a_finite_cost(corpus):
+    last = len(corpus.vocab) - 1
+    unseen = torch.full((1, 1), last)
+    assert corpus.baselines(unseen, unseen).bigram < 20
+
+
+def test_baselines_are_ordered_as_knowledge_is(corpus):
+    whole = corpus.validation[None]
+    baselines = corpus.baselines(whole[:, :-1], whole[:, 1:])
+    assert baselines.bigram < baselines.unigram < baselines.uniform
+
+
+def test_a_text_with_nothing_to_learn_is_refused(file):
+    text = ("a" * 999 + "b") * 40
+    with pytest.raises(ValueError, match=r"something to learn: .* costs 0\.\d\d nats, and at least 0\.5 is needed"):
+        load_corpus(file(text.encode()))
 
 
 @pytest.mark.parametrize(

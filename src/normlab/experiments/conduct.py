@@ -109,9 +109,14 @@ def facts(setting: Setting) -> dict[str, Any]:
 
 
 def claim_numbers(judged: Judged) -> dict[str, Any]:
-    """A claim and its verdict, for a result file. The effect is that of the first condition."""
+    """A claim and its verdict, for a result file.
+
+    "effect", "interval" and "n" are the mean, its 95% interval and the number of seeds under the first condition, or
+    null where nothing was measured; "findings" holds all conditions.
+    """
     claim, judgement = judged.claim, judged.judgement
     first = judgement.findings[0]
+    interval = first.interval
     return {
         "id": claim.id,
         "text": claim.text,
@@ -119,7 +124,12 @@ def claim_numbers(judged: Judged) -> dict[str, Any]:
         "experiment": claim.experiment,
         "verdict": judgement.verdict,
         "statement": str(judgement),
-        "effect": {"what": claim.effect, "words": str(first), "interval": first.interval},
+        "measured": claim.effect,
+        "condition": first.condition,
+        "effect": None if interval is None else interval.mean,
+        "interval": None if interval is None or interval.low is None else [interval.low, interval.high],
+        "n": 0 if interval is None else interval.n,
+        "words": str(first),
         "claimed_range": [claim.claimed.low, claim.claimed.high],
         "findings": judgement.findings,
         "command": judged.command,

@@ -3,6 +3,7 @@
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 from time import perf_counter
 from typing import Literal
@@ -14,7 +15,7 @@ from torch import Tensor
 from normlab.lab.config import RunConfig
 from normlab.lab.reproducible import reproducible
 from normlab.lab.scales import Scales, recording
-from normlab.lab.text import Corpus
+from normlab.lab.text import Baselines, Corpus
 from normlab.models import Transformer
 
 Outcome = Literal["trains", "stuck", "diverged", "nan"]
@@ -32,10 +33,11 @@ class RunResult:
         train_loss: nats per character, one a step; ends at the first non-finite one.
         eval_steps, eval_loss: validation loss before these steps; the last entry is after the last step.
         final_loss: that last entry; NaN when the training loss became non-finite.
-        first_nonfinite_step: the step whose training loss was NaN or infinite; the run ends there.
-        outcome: by the final loss: "trains" (at least 0.1 below the unigram loss), "stuck" (no better than
-            that, but at most ln V), "diverged" (above ln V, worse than guessing all characters alike),
-            "nan" (a non-finite loss).
+        first_nonfinite_step: the step whose training loss was NaN or infinite; the run ends there. The number
+            of steps when only the validation after the last one was.
+        outcome: by the final loss: "trains" (at least LEARNED_MARGIN below the unigram baseline on the same
+            characters), "stuck" (no better than that, but at most ln V), "diverged" (above ln V, worse than
+            guessing all characters alike), "nan" (a non-finite loss).
         scales: layer by layer, at the steps of `config.scales_at` that were reached.
         step_ms: median wall time of a step, in milliseconds. The one field that differs between repetitions.
     """
@@ -56,13 +58,18 @@ class RunResult:
         return self.outcome in ("diverged", "nan")
 
 
-def outcome_of(final_loss: float, corpus: Corpus) -> Outcome:
+def trained_below(baselines: Baselines) -> float:
+    """The final loss at and below which a run counts as trained."""
+    return baselines.unigram - LEARNED_MARGIN
+
+
+def outcome_of(final_loss: float, baselines: Baselines) -> Outcome:
     """Classify a final validation loss (see RunResult.outcome)."""
     if not math.isfinite(final_loss):
         return "nan"
-    if final_loss > corpus.uniform:
+    if final_loss > baselines.uniform:
         return "diverged"
-    return "trains" if final_loss <= corpus.unigram - LEARNED_MARGIN else "stuck"
+    return "trains" if final_loss <= trained_below(baselines) else "stuck"
 
 
 def windows(ids: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
@@ -76,17 +83,28 @@ def loss_of(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
 
+def validation_windows(corpus: Corpus, context: int, n: int) -> tuple[Tensor, Tensor]:
+    """(inputs, targets) of n evenly spaced sequences of the validation text: the same for every run."""
+    last = len(corpus.validation) - context - 1
+    # In float64: above 2^24 float32 would round to a start after the last.
+    return windows(corpus.validation, torch.linspace(0, last, n, dtype=torch.float64).long(), context)
+
+
+@lru_cache(maxsize=8)
+def validation_baselines(corpus: Corpus, context: int, n: int) -> Baselines:
+    """What guessing costs on the validation windows."""
+    return corpus.baselines(*validation_windows(corpus, context, n))
+
+
 @torch.no_grad()
 def validate(model: Transformer, corpus: Corpus, config: RunConfig) -> float:
-    """Validation loss over the same evenly spaced windows in every run."""
-    last = len(corpus.validation) - config.model.context - 1
-    # In float64: above 2^24 float32 would round to a start after the last.
-    starts = torch.linspace(0, last, config.eval_windows, dtype=torch.float64).long()
-    losses = []
-    for part in starts.split(16):
-        inputs, targets = windows(corpus.validation, part, config.model.context)
-        losses.append(loss_of(model, inputs.to(config.device), targets.to(config.device)).item() * len(part))
-    return sum(losses) / len(starts)
+    """Mean loss over the validation windows."""
+    inputs, targets = validation_windows(corpus, config.model.context, config.eval_windows)
+    losses = [
+        loss_of(model, x.to(config.device), y.to(config.device)).item() * len(x)
+        for x, y in zip(inputs.split(16), targets.split(16), strict=True)
+    ]
+    return sum(losses) / len(inputs)
 
 
 def run(config: RunConfig, corpus: Corpus) -> RunResult:
@@ -138,19 +156,23 @@ def _train(config: RunConfig, corpus: Corpus) -> RunResult:
         if not math.isfinite(losses[-1]):
             break
         optimizer.step()
+        if config.device == "cuda":
+            torch.cuda.synchronize()
         times.append(perf_counter() - began)
 
-    finite = math.isfinite(losses[-1])
-    final = validate(model, corpus, config) if finite else math.nan
+    last = losses[-1]
+    final = validate(model, corpus, config) if math.isfinite(last) else math.nan
     evals.append((len(losses), final))
+    first_nonfinite = None if math.isfinite(final) else len(losses) - (not math.isfinite(last))
+    baselines = validation_baselines(corpus, config.model.context, config.eval_windows)
     return RunResult(
         config=config,
         train_loss=tuple(losses),
         eval_steps=tuple(step for step, _ in evals),
         eval_loss=tuple(loss for _, loss in evals),
         final_loss=final,
-        first_nonfinite_step=None if finite else len(losses) - 1,
-        outcome=outcome_of(final, corpus),
+        first_nonfinite_step=first_nonfinite,
+        outcome=outcome_of(final, baselines),
         scales=tuple(scales),
         step_ms=1e3 * median(times) if times else math.nan,
     )

@@ -32,7 +32,7 @@ CODE = (
     "spec.py",
     "kernels/*.py",
     "layers/*.py",
-    "models/*.py",
+    *(f"models/{name}.py" for name in ("attention", "blocks", "config", "feedforward", "init", "transformer")),
     *(f"lab/{name}.py" for name in ("config", "reproducible", "run", "scales", "text")),
 )
 

@@ -123,6 +123,8 @@ def sweep(
     results = {config: store.get(config) for config in configs}
     # Long runs first, so that no long one is left over at the end for a single core.
     missing = sorted((c for c, r in results.items() if r is None), key=lambda c: -c.cost)
+    if (kept := len(results) - len(missing)) and errors.is_terminal:
+        errors.print(f"{kept} of {len(results)} runs are kept already and are not repeated.", highlight=False)
     if missing:
         n_jobs = workers(len(missing), jobs, "cuda" if any(c.device == "cuda" for c in missing) else "cpu")
         in_flight: list[RunConfig] = []

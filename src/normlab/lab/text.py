@@ -1,19 +1,35 @@
 """The text that models learn: characters of real English, split into training and validation."""
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from math import log
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 DEFAULT = "pydoc_data.topics"
 LEAST_CHARACTERS = 20_000
+LEAST_UNIGRAM = 0.5
 CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """What guessing costs, in nats per character, on given targets.
+
+    Attributes:
+        uniform: ln V: all characters alike.
+        unigram: by the training text's character frequencies: what a model reaches that has learned only these.
+        bigram: by its frequencies given the character before.
+    """
+
+    uniform: float
+    unigram: float
+    bigram: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +42,6 @@ class Corpus:
         vocab: its characters, sorted; a character's id is its place here.
         train, validation: ids, int64. Of every ten chunks of 1024 characters the last is for validation, so
             that both come from all parts of the text.
-        unigram: validation loss, in nats per character, of guessing by the training text's character
-            frequencies: what a model reaches that has learned nothing but these.
-        bigram: the same, given the previous character.
     """
 
     source: str
@@ -36,13 +49,22 @@ class Corpus:
     vocab: tuple[str, ...]
     train: Tensor
     validation: Tensor
-    unigram: float
-    bigram: float
 
-    @property
-    def uniform(self) -> float:
-        """ln V: the loss of guessing all characters alike."""
-        return log(len(self.vocab))
+    def baselines(self, inputs: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Baselines:
+        """What guessing costs on these targets, each preceded by its input. Frequencies are add-one smoothed."""
+        size, train = len(self.vocab), self.train.numpy()
+        before, after = inputs.numpy().ravel(), targets.numpy().ravel()
+        counts = np.bincount(train, minlength=size)
+        pairs, n_pairs = np.unique(train[:-1] * size + train[1:], return_counts=True)
+        asked = before * size + after
+        place = np.searchsorted(pairs, asked).clip(max=len(pairs) - 1)
+        n_asked = np.where(pairs[place] == asked, n_pairs[place], 0)
+        firsts = np.bincount(train[:-1], minlength=size)
+        return Baselines(
+            uniform=log(size),
+            unigram=float(-np.log((counts[after] + 1) / (len(train) + size)).mean()),
+            bigram=float(-np.log((n_asked + 1) / (firsts[before] + size)).mean()),
+        )
 
 
 def _default_text() -> str:
@@ -78,14 +100,6 @@ def _read(path: Path) -> str:
     return text
 
 
-def _bigram_loss(train: list[int], validation: list[int], size: int) -> float:
-    pairs = Counter(pairwise(train))
-    firsts = Counter(train[:-1])
-    # Add-one smoothing, over the vocabulary: a pair not seen in training is possible.
-    losses = [-log((pairs[a, b] + 1) / (firsts[a] + size)) for a, b in pairwise(validation)]
-    return sum(losses) / len(losses)
-
-
 def load_corpus(path: str | None = None) -> Corpus:
     """The corpus of a UTF-8 text file, or the default one.
 
@@ -105,21 +119,21 @@ def _split(source: str, text: str) -> Corpus:
             f"--data must name a text of at least {LEAST_CHARACTERS} characters, at least 2 of them different, "
             f"got {len(text)} characters, {len(vocab)} different"
         )
-    index = {c: i for i, c in enumerate(vocab)}
-    ids = [index[c] for c in text]
-    train: list[int] = []
-    validation: list[int] = []
-    for start in range(0, len(ids), CHUNK):
-        (validation if start // CHUNK % 10 == 9 else train).extend(ids[start : start + CHUNK])
-
-    counts = Counter(train)
-    unigram = -sum(log((counts[i] + 1) / (len(train) + len(vocab))) for i in validation) / len(validation)
-    return Corpus(
+    # A character's code is its place in UTF-32, so that sorting codes sorts characters.
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    ids = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    for_validation = np.arange(len(ids)) // CHUNK % 10 == 9
+    corpus = Corpus(
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
         vocab=vocab,
-        train=torch.tensor(train),
-        validation=torch.tensor(validation),
-        unigram=unigram,
-        bigram=_bigram_loss(train, validation, len(vocab)),
+        train=torch.from_numpy(ids[~for_validation]),
+        validation=torch.from_numpy(ids[for_validation]),
     )
+    whole = corpus.validation[None]
+    if (unigram := corpus.baselines(whole[:, :-1], whole[:, 1:]).unigram) < LEAST_UNIGRAM:
+        raise ValueError(
+            f"--data must name a text with something to learn: guessing its characters by their frequencies costs "
+            f"{unigram:.2f} nats, and at least {LEAST_UNIGRAM} is needed"
+        )
+    return corpus

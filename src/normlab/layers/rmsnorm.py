@@ -16,7 +16,7 @@ class RMSNorm(WithSpec, nn.RMSNorm):
 
     Args:
         normalized_shape: int or sizes of the trailing axes that are normalized together.
-        eps: added to the mean square. 1e-5, as in the papers; torch.nn's default is None, which stands for
+        eps: added to the mean square. 1e-5, as for LayerNorm; torch.nn's default is None, which stands for
             the machine epsilon of the dtype of the statistics, and is accepted here too.
         elementwise_affine: whether there is a weight, of shape normalized_shape.
         device, dtype: of the weight.

@@ -32,7 +32,7 @@ class NoNormBlock(nn.Module):
 class TransformerBlock(NoNormBlock):
     """placement "pre" (Pre-LN): x + f(N(x)), twice: norm, compute, residual.
 
-    The stream from input to output passes through additions alone, so gradients reach every depth unchanged.
+    Between input and output every branch is only added to the stream: no norm or weight stands on the stream itself.
     Xiong et al. 2020, arXiv:2002.04745.
 
     Args:
