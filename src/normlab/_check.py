@@ -5,6 +5,10 @@ from collections.abc import Collection
 from typing import Any
 
 
+class InputError(ValueError):
+    """What a user gave cannot be used: one sentence for the terminal, without a traceback."""
+
+
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> None:
     """Raise ValueError unless `value` is among `allowed`."""
     if value not in allowed:

@@ -1,14 +1,18 @@
 """The command line: normlab verify | exp."""
 
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.exceptions import TyperException
 
-from normlab import terminal
+from normlab import _check, terminal
 
 if TYPE_CHECKING:
     from normlab.experiments.setting import Setting
@@ -44,6 +48,15 @@ Jobs = Annotated[
 Fresh = Annotated[bool, typer.Option("--fresh", help="Repeat runs that are kept already.")]
 
 
+@contextmanager
+def _checking() -> Iterator[None]:
+    """What is refused in this block is the user's to mend; a ValueError elsewhere is a fault of ours."""
+    try:
+        yield
+    except ValueError as error:
+        raise _check.InputError(str(error)) from None
+
+
 def _device(name: str) -> str:
     import torch
 
@@ -63,7 +76,7 @@ def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int 
         raise ValueError(f"--out must be a folder, got {str(results)!r}, which is a file")
     flags = [
         "--quick" if quick else "--full",
-        *([f"--data {data}"] if data else []),
+        *([f"--data {shlex.quote(data)}"] if data else []),
         *([f"--seeds {seeds}"] if seeds else []),
         *([f"--device {device}"] if device != "auto" else []),
     ]
@@ -75,6 +88,11 @@ def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int 
         device=_device(device),
         flags=" ".join(flags),
     )
+
+
+def _say(sentence: str) -> None:
+    """A line of text with file names in it: as it is, however long."""
+    terminal.out.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -93,14 +111,13 @@ def verify(
     from normlab.experiments.conduct import conduct
     from normlab.experiments.report import claims_table, write_report
 
-    setting = _setting(quick, full, data, device, seeds, out)
+    with _checking():
+        setting = _setting(quick, full, data, device, seeds, out)
     conducted = conduct(list(EXPERIMENTS.values()), setting, out, jobs=jobs, fresh=fresh)
     write_report(conducted, out, f"normlab verify {setting.flags}")
     terminal.out.print(claims_table([j for c in conducted for j in c.judged]))
     pictures = ", ".join(f"{c.experiment.name}.png" for c in conducted)
-    terminal.out.print(
-        f"Open {out / 'index.html'} for the whole report. Beside it: claims.json, {pictures}.", highlight=False
-    )
+    _say(f"Open {out / 'index.html'} for the whole report. Beside it: claims.json, {pictures}.")
 
 
 @app.command("exp")
@@ -116,7 +133,6 @@ def exp(
     fresh: Fresh = False,
 ) -> None:
     """Run one experiment: its tables, its picture, its numbers, the claims that it tests."""
-    from normlab import _check
     from normlab.experiments.catalogue import EXPERIMENTS
     from normlab.experiments.conduct import conduct
     from normlab.experiments.report import show
@@ -125,21 +141,26 @@ def exp(
         for e in EXPERIMENTS.values():
             terminal.out.print(f"[bold]{e.name}[/bold]  {e.question}", highlight=False)
         return
-    _check.one_of("NAME", name, tuple(EXPERIMENTS))
-    setting = _setting(quick, full, data, device, seeds, out)
+    with _checking():
+        _check.one_of("NAME", name, tuple(EXPERIMENTS))
+        setting = _setting(quick, full, data, device, seeds, out)
     (conducted,) = conduct([EXPERIMENTS[name]], setting, out, jobs=jobs, fresh=fresh)
     show(conducted, terminal.out)
     files = ", ".join(str(out / f"{name}.{suffix}") for suffix in ("png", "json", "csv"))
-    terminal.out.print(f"Wrote {files}", highlight=False)
+    _say(f"Wrote {files}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point. Bad input: one sentence, exit code 2. Interrupted: exit code 130."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe that knows no √ shows a question mark: no reason to lose the results.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = app(args=arguments, prog_name="normlab", standalone_mode=False)
     except typer.Abort:
         sys.exit(130)
-    except (ValueError, TyperException) as error:
+    except (_check.InputError, TyperException) as error:
         # A usage error brings its own words; without any, the help has been shown.
         words = error.format_message() if isinstance(error, TyperException) else str(error)
         if words:

@@ -37,7 +37,7 @@ def in_world() -> Callable[[Size, World], Evidence]:
         scales = Scales(0, (1.0,) * (n + 1), (1.0,) * (n + 1), (gradient,) * n)
         final = math.nan if nonfinite is not None else loss
         return RunResult(
-            config, (4.6, loss), (2,), (final,), final, nonfinite, outcome_of(final, setting.corpus), (scales,), 1.0
+            config, (4.6, loss), (2,), (final,), final, nonfinite, outcome_of(final, setting.baselines), (scales,), 1.0
         )
 
     def build(size: Size, world: World) -> Evidence:

@@ -38,19 +38,29 @@ def test_together(samples, verdict, statement):
 
 
 def test_the_range_is_closed():
-    assert find(Sample("c", [2.0, 2.0]), CLAIMED).holds is True
-    assert find(Sample("c", [0.5, 0.5]), CLAIMED).holds is True
+    assert find(Sample("c", [2.0] * 3), CLAIMED).holds is True
+    assert find(Sample("c", [0.5] * 3), CLAIMED).holds is True
+
+
+def test_two_equal_counts_decide_nothing():
+    assert find(Sample("c", [1.0, 1.0]), CLAIMED).holds is None
+
+
+def test_why_there_is_no_value_is_said():
+    assert str(find(Sample("c", [], missing="no rate trains"), CLAIMED)) == "no rate trains (c)"
+    assert "both became NaN" in str(find(Sample("c", [math.nan] * 3), CLAIMED))
 
 
 def test_unbounded_range_takes_infinity():
-    assert find(Sample("never", [math.inf, math.inf]), Range(low=3.0)).holds is True
+    assert find(Sample("never", [math.inf] * 3), Range(low=3.0)).holds is True
 
 
 @pytest.mark.parametrize(
     ("held", "failed", "statement"),
     [
         (["a, gain 1", "b, gain 1"], ["a, gain 2", "b, gain 2"], "holds only when gain 1"),
-        (["a, gain 1", "a, gain 2"], ["b, gain 1"], "holds only when a"),
+        (["a, gain 1", "a, gain 2"], ["b, gain 1", "b, gain 2"], "holds only when a"),
+        (["a, gain 1"], ["b, gain 2"], "holds only when a, gain 1"),
         (["a, gain 1", "b, gain 2"], ["a, gain 2"], "holds only when a, gain 1; b, gain 2 (not: a, gain 2)"),
         (["a, x, gain 1"], ["a, gain 2"], "holds only when a, x, gain 1"),
     ],

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from normlab import NormSpec
-from normlab.experiments.gradient_vanishing import PUBLISHED
 from normlab.experiments.meanfield import ACTIVATIONS, nearest_stack, predict
+from normlab.experiments.stack_cases import PUBLISHED
 from normlab.experiments.stacks import measure
 from normlab.models import StackConfig
 from normlab.models.stack import ACTIVATIONS as TORCH_ACTIVATIONS

@@ -30,6 +30,7 @@ class Experiment:
         name: of the command (`normlab exp NAME`) and of its files.
         script: the same as a script of the repository.
         title, question: for people.
+        settings: what was run, in words.
         plan: the training runs that it needs in a setting.
         stacks: measures plain stacks, or None.
         numbers: what goes into NAME.json, from the evidence.
@@ -43,6 +44,7 @@ class Experiment:
     script: str
     title: str
     question: str
+    settings: Callable[[Setting], str]
     plan: Callable[[Setting], list[RunConfig]]
     stacks: Callable[[Setting], StackResults] | None
     numbers: Callable[[Evidence], dict[str, Any]]

@@ -1,6 +1,7 @@
 """Carry experiments out: runs, numbers, pictures, verdicts, files."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from normlab.experiments.outputs import write_csv, write_figure, write_json
 from normlab.experiments.setting import Setting
 from normlab.lab import Store, sweep
 from normlab.lab.machine import describe
+from normlab.terminal import errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def conduct(
     conducted = []
     for e in experiments:
         runs = [results[config] for config in dict.fromkeys(plans[e.name])]
-        evidence = Evidence(setting, runs, e.stacks(setting) if e.stacks else None)
+        with errors.status(f"measuring: {e.title}") if errors.is_terminal else nullcontext():
+            evidence = Evidence(setting, runs, e.stacks(setting) if e.stacks else None)
         judged = [
             Judged(claim, claim.judge(evidence), e.command(setting)) for claim in CLAIMS if claim.experiment == e.name
         ]
@@ -83,6 +86,7 @@ def write(conducted: Conducted, out: Path) -> None:
             "title": e.title,
             **facts(evidence.setting),
             "command": e.command(evidence.setting),
+            "settings": e.settings(evidence.setting),
             "claims": [claim_numbers(j) for j in conducted.judged],
             **e.numbers(evidence),
         },
@@ -100,9 +104,8 @@ def facts(setting: Setting) -> dict[str, Any]:
             "digest": corpus.digest,
             "characters": len(corpus.train) + len(corpus.validation),
             "vocabulary": len(corpus.vocab),
-            "uniform_loss": corpus.uniform,
-            "unigram_loss": corpus.unigram,
-            "bigram_loss": corpus.bigram,
+            "baselines": setting.baselines,
+            "trained_below": setting.trained_below,
         },
         "machine": describe(setting.device),
     }
@@ -124,6 +127,7 @@ def claim_numbers(judged: Judged) -> dict[str, Any]:
         "experiment": claim.experiment,
         "verdict": judgement.verdict,
         "statement": str(judgement),
+        "when": judgement.when,
         "measured": claim.effect,
         "condition": first.condition,
         "effect": None if interval is None else interval.mean,

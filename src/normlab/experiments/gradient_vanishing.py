@@ -1,6 +1,6 @@
 """Experiment 1: what plain deep stacks do to the scale of activations and gradients, without and with norms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,47 +11,22 @@ from normlab.experiments.evidence import Evidence
 from normlab.experiments.figures import gradient_vanishing as figure
 from normlab.experiments.meanfield import nearest_stack, predict
 from normlab.experiments.setting import Setting
-from normlab.experiments.stacks import StackCase, StackResults, measure, overflow
+from normlab.experiments.stack_cases import (
+    DEPTH,
+    GAINS,
+    NO_NORM,
+    NORMED,
+    OVERFLOW_DEPTH,
+    OVERFLOWING,
+    OVERFLOWING_NORMED,
+    PUBLISHED,
+    STACKS,
+    WIDTH,
+    label_of,
+)
+from normlab.experiments.stacks import BATCH, StackCase, StackResults, StackScales, measure, overflow
 from normlab.experiments.stats import mean_interval
 from normlab.models import StackConfig
-from normlab.models.stack import NormPlace
-from normlab.spec import NormSpec
-
-DEPTH = 16
-WIDTH = 256
-VANISHING, CRITICAL, EXPLODING = 1.0, 2**0.5, 2.0
-
-# The sequence printed in the teaching notes: layer, std of its activations.
-PUBLISHED = {1: 1.04, 2: 0.85, 3: 0.62, 4: 0.38, 5: 0.21, 8: 0.016}
-
-# Deep enough, and 4 times larger a layer, that float32 too overflows.
-OVERFLOW = {"depth": 72, "width": 128, "activation": "relu", "gain": 4 * 2**0.5}
-
-
-def _relu(gain: float, kind: str = "none", place: NormPlace = "none", depth: int = DEPTH) -> StackConfig:
-    norm = NormSpec(kind)  # pyright: ignore[reportArgumentType]
-    return StackConfig(depth=depth, width=WIDTH, activation="relu", gain=gain, norm=norm, norm_place=place)
-
-
-GAINS = {"vanishing": VANISHING, "critical": CRITICAL, "exploding": EXPLODING}
-NORMED: dict[str, tuple[str, NormPlace]] = {
-    "LayerNorm after": ("layernorm", "after"),
-    "RMSNorm after": ("rmsnorm", "after"),
-    "LayerNorm before": ("layernorm", "before"),
-    "RMSNorm before": ("rmsnorm", "before"),
-}
-
-
-def label_of(norm: str, gain: str) -> str:
-    """A stack's label: "no norm" or a key of NORMED, and a key of GAINS."""
-    return f"{norm}, {gain} weights"
-
-
-STACKS = {label_of("no norm", name): _relu(gain) for name, gain in GAINS.items()} | {
-    label_of(norm, name): _relu(gain, kind, place)
-    for norm, (kind, place) in NORMED.items()
-    for name, gain in GAINS.items()
-}
 
 
 def measure_stacks(setting: Setting) -> StackResults:
@@ -62,15 +37,13 @@ def measure_stacks(setting: Setting) -> StackResults:
         return StackCase(label, config, predict(config), tuple(measure(config, seed) for seed in seeds))
 
     fit = nearest_stack(PUBLISHED, WIDTH)
-    exploding = StackConfig(**OVERFLOW)
-    normed = StackConfig(**OVERFLOW, norm=NormSpec("rmsnorm"), norm_place="before")
     return StackResults(
         cases=tuple(case(label, config) for label, config in STACKS.items()),
         overflows=(
-            overflow("float16", exploding, torch.float16, seeds),
-            overflow("float32", exploding, torch.float32, seeds),
-            overflow("float16, RMSNorm before", normed, torch.float16, seeds),
-            overflow("float32, RMSNorm before", normed, torch.float32, seeds),
+            overflow("float16, no norm", OVERFLOWING, torch.float16, seeds),
+            overflow("float32, no norm", OVERFLOWING, torch.float32, seeds),
+            overflow("float16, RMSNorm before the ReLU", OVERFLOWING_NORMED, torch.float16, seeds),
+            overflow("float32, RMSNorm before the ReLU", OVERFLOWING_NORMED, torch.float32, seeds),
         ),
         fit=fit,
         fitted=case("nearest to the published sequence", fit.config),
@@ -82,6 +55,11 @@ def stacks_of(evidence: Evidence) -> StackResults:
     if evidence.stacks is None:
         raise ValueError("evidence must hold the stacks of experiment gradient_vanishing; it does not")
     return evidence.stacks
+
+
+def seeds_of(evidence: Evidence, norm: str, gain: str) -> tuple[StackScales, ...]:
+    """A stack's measurements, a seed each."""
+    return stacks_of(evidence).case(label_of(norm, gain)).seeds
 
 
 def fitted_std(results: StackResults) -> list[list[float]]:
@@ -101,90 +79,93 @@ def _mean(values: Sequence[float]) -> float:
     return mean_interval(values).mean
 
 
+def _layers(first: Sequence[int | None]) -> str:
+    """The distinct layers of several seeds, in order."""
+    found = [str(layer) for layer in sorted({layer for layer in first if layer is not None})]
+    return ", ".join(found + ["never"] * (None in first))
+
+
 def tables(evidence: Evidence) -> list[Table]:
     """The scales at the ends of each stack, and the published sequence beside its nearest net."""
     results = stacks_of(evidence)
-    last = DEPTH - 1
-    rows = [
+    rows = tuple(
         (
             c.label,
             text.interval(mean_interval([s.std[0] for s in c.seeds])),
-            text.interval(mean_interval([s.std[last] for s in c.seeds])),
-            text.number(c.prediction.std[last]),
+            text.interval(mean_interval([s.std[-1] for s in c.seeds])),
+            text.number(c.prediction.std[-1]),
             text.interval(mean_interval([s.gradient[0] for s in c.seeds])),
             text.number(c.prediction.gradient[0]),
         )
         for c in results.cases
-    ]
+    )
     measured = [_mean(values) for values in zip(*fitted_std(results), strict=True)]
-    published = [
-        (
-            str(layer),
-            text.number(PUBLISHED[layer]) if layer in PUBLISHED else "not printed",
-            text.number(std),
-        )
+    published = tuple(
+        (str(layer), text.number(PUBLISHED[layer]) if layer in PUBLISHED else "not printed", text.number(std))
         for layer, std in enumerate(measured, 1)
-    ]
-    broken = [
-        (
-            o.label,
-            ", ".join(sorted({"never" if i is None else str(i) for i in o.first_inf})),
-            ", ".join(sorted({"never" if i is None else str(i) for i in o.first_nan})),
-        )
-        for o in results.overflows
-    ]
+    )
+    broken = tuple((o.label, _layers(o.first_inf), _layers(o.first_nan)) for o in results.overflows)
+    last = f"layer {DEPTH}"
     return [
         Table(
             f"ReLU stacks, {DEPTH} layers of width {WIDTH}",
             (
                 "stack",
-                "std, layer 1",
-                f"std, layer {DEPTH}",
-                "predicted",
-                f"gradient RMS, layer 1 (1 enters at layer {DEPTH})",
-                "predicted",
+                "std at layer 1",
+                f"std at {last}",
+                "mean field",
+                f"gradient RMS, layer 1 / {last}",
+                "mean field",
             ),
-            tuple(rows),
+            rows,
         ),
         Table(
             f"The published sequence, and the nearest honest net: {fit_words(results)}",
             ("layer", "published std", "measured std"),
-            tuple(published),
+            published,
         ),
         Table(
-            f"ReLU stack, {OVERFLOW['depth']} layers, 4 times larger a layer",
-            ("dtype", "first inf at layer", "first NaN at layer"),
-            tuple(broken),
+            f"ReLU stack, {OVERFLOW_DEPTH} layers, each 4 times the one before",
+            ("dtype and norm", "first inf at layer", "first NaN at layer"),
+            broken,
         ),
     ]
 
 
 def reading(evidence: Evidence) -> list[str]:
-    """What the picture shows."""
-    results = stacks_of(evidence)
-    last = DEPTH - 1
+    """What the picture shows, in numbers."""
 
-    def factor(gain: str) -> str:
-        return text.number(
-            _mean([(s.std[last] / s.std[0]) ** (1 / last) for s in results.case(label_of("no norm", gain)).seeds])
-        )
+    def factor(quantity: Callable[[StackScales], float], norm: str, gain: str) -> str:
+        """Factor per layer."""
+        return text.number(_mean([quantity(s) ** (1 / (DEPTH - 1)) for s in seeds_of(evidence, norm, gain)]))
 
-    def std(norm: str) -> str:
-        return text.number(_mean([s.std[last] for s in results.case(label_of(norm, "vanishing")).seeds]))
+    def forward(norm: str, gain: str) -> str:
+        return factor(lambda s: s.std[-1] / s.std[0], norm, gain)
 
-    def gradient(norm: str) -> str:
-        return text.number(_mean([s.gradient[0] for s in results.case(label_of(norm, "vanishing")).seeds]))
+    def backward(norm: str, gain: str) -> str:
+        return factor(lambda s: s.gradient[0], norm, gain)
 
+    def last_std(norm: str, gain: str) -> str:
+        return text.number(_mean([s.std[-1] for s in seeds_of(evidence, norm, gain)]))
+
+    forwards = ", ".join(f"{forward(NO_NORM, gain)} ({gain})" for gain in GAINS)
+    backwards = ", ".join(backward(NO_NORM, gain) for gain in GAINS)
+    small, large = "gain 1", "gain 2"
+    ends = ", ".join(f"{last_std(norm, small)} and {last_std(norm, large)} ({norm})" for norm in NORMED)
+    gradients = ", ".join(f"{backward(norm, small)} ({norm})" for norm in NORMED)
     return [
-        "Without a norm the weights decide: each layer multiplies the std by "
-        f"{factor('vanishing')} (gain 1), {factor('critical')} (gain √2, He's), or "
-        f"{factor('exploding')} (gain 2), and the gradient on its way back by as much.",
-        "With a norm the scale no longer depends on the weights: at the last layer the std is "
-        f"{std('LayerNorm after')} with LayerNorm after the ReLU, {std('RMSNorm after')} with RMSNorm after it "
-        f"(its RMS is 1; the mean is not subtracted), and {std('LayerNorm before')} with LayerNorm before it.",
-        "A fixed forward scale is not yet a fixed gradient: with LayerNorm after the ReLU the gradient grows from 1 "
-        f"to {gradient('LayerNorm after')} at layer 1; with RMSNorm there it is {gradient('RMSNorm after')}.",
+        f"Without a norm a layer multiplies the std by {forwards}, and the gradient on its way back by {backwards}.",
+        f"With a norm, the std at the last layer with gain 1 and with gain 2 is {ends}.",
+        f"With a norm a layer multiplies the gradient on its way back by {gradients}.",
     ]
+
+
+def settings(setting: Setting) -> str:
+    """What was run."""
+    return (
+        f"random stacks, standard normal inputs, nothing is trained; {len(setting.cheap_seeds)} seeds, "
+        f"batch {BATCH}, {DEPTH} layers of width {WIDTH} (overflow: {OVERFLOW_DEPTH} layers of {OVERFLOWING.width})"
+    )
 
 
 def numbers(evidence: Evidence) -> dict[str, Any]:
@@ -218,11 +199,12 @@ EXPERIMENT = Experiment(
     script="exp1_gradient_vanishing.py",
     title="Vanishing and exploding activations and gradients",
     question="What does a deep stack do to the scale of a signal, and of its gradient, without and with a norm?",
+    settings=settings,
     plan=lambda _setting: [],
     stacks=measure_stacks,
     numbers=numbers,
     tables=tables,
     reading=reading,
     curves=curves,
-    draw=lambda evidence: figure.draw(stacks_of(evidence), PUBLISHED, fitted_std(stacks_of(evidence))),
+    draw=lambda evidence: figure.draw(stacks_of(evidence), fitted_std(stacks_of(evidence))),
 )

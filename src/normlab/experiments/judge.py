@@ -2,7 +2,7 @@
 
 A claim says that some effect lies in a range. It is measured under one or more conditions, each with a value a seed.
 A condition holds when the whole 95% interval of the mean lies in the range, fails when the whole interval lies
-outside, and is open otherwise, or with fewer than two seeds. Together:
+outside, and is open otherwise, or with fewer than two seeds (three, where all are equal). Together:
 
     all hold                     -> holds
     some hold, some fail         -> holds only when <those that hold>
@@ -23,10 +23,11 @@ Verdict = Literal["holds", "holds only when", "does not hold", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Values of the effect under a condition, a seed each. Without values: this setting could not measure it."""
+    """Values of the effect under a condition, a seed each. Without values: why there are none."""
 
     condition: str
     values: Sequence[float]
+    missing: str = "not run in this size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,19 @@ class Range:
     low: float = float("-inf")
     high: float = float("inf")
 
+    def __str__(self) -> str:
+        if math.isinf(self.low):
+            return f"at most {text.number(self.high)}"
+        if math.isinf(self.high):
+            return f"at least {text.number(self.low)}"
+        return f"{text.number(self.low)} to {text.number(self.high)}"
+
     def judge(self, interval: Interval) -> bool | None:
         """True: holds; False: fails; None: open."""
         if interval.low is None or interval.high is None:
             return None
+        if interval.low == interval.high and interval.n < 3:
+            return None  # two equal counts are no evidence of a spread of 0
         if self.low <= interval.low and interval.high <= self.high:
             return True
         if interval.high < self.low or self.high < interval.low:
@@ -55,10 +65,11 @@ class Finding:
     interval: Interval | None
     holds: bool | None
     values: tuple[float, ...]
+    missing: str = ""
 
     def __str__(self) -> str:
         """0.021 [0.018, 0.025] (gain 1)."""
-        measured = "not measured in this size" if self.interval is None else text.interval(self.interval)
+        measured = self.missing if self.interval is None else text.interval(self.interval)
         return f"{measured} ({self.condition})"
 
 
@@ -79,7 +90,8 @@ class Judgement:
             return "; ".join(["undecided", *seen])
         if self.verdict != "holds only when":
             return self.verdict
-        held, failed = _telling(held, failed)
+        if not unsure:
+            held, failed = _telling(held, failed)
         words = f"holds only when {_listed(held)}"
         if len(failed) < len(held):
             words += f" (not: {_listed(failed)})"
@@ -94,9 +106,12 @@ def _telling(held: list[str], failed: list[str]) -> tuple[list[str], list[str]]:
     """The part of the conditions that alone tells those that hold from those that fail, where there is one:
     "a, gain 1" and "b, gain 1" against "a, gain 2" and "b, gain 2" are "gain 1" against "gain 2"."""
     parts = [[c.split(", ") for c in conditions] for conditions in (held, failed)]
-    lengths = {len(p) for side in parts for p in side}
-    if len(lengths) == 1:
-        for i in range(lengths.pop()):
+    every = [p for side in parts for p in side]
+    # Only of conditions that are all combinations of their parts: else the part alone was not tried everywhere.
+    if len({len(p) for p in every}) == 1 and math.prod(len(set(column)) for column in zip(*every, strict=True)) == len(
+        every
+    ):
+        for i in range(len(every[0])):
             ours, theirs = (list(dict.fromkeys(p[i] for p in side)) for side in parts)
             if not set(ours) & set(theirs):
                 return ours, theirs
@@ -105,9 +120,11 @@ def _telling(held: list[str], failed: list[str]) -> tuple[list[str], list[str]]:
 
 def find(sample: Sample, claimed: Range) -> Finding:
     """Judge one condition."""
-    # NaN is the difference of two runs that both became infinite: nothing to compare.
-    if not sample.values or any(math.isnan(v) for v in sample.values):
-        return Finding(sample.condition, None, None, ())
+    if not sample.values:
+        return Finding(sample.condition, None, None, (), sample.missing)
+    if any(math.isnan(v) for v in sample.values):
+        # The difference of two runs that both became infinite.
+        return Finding(sample.condition, None, None, (), "nothing to compare: both became NaN")
     interval = mean_interval(sample.values)
     return Finding(sample.condition, interval, claimed.judge(interval), tuple(sample.values))
 

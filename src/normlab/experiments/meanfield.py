@@ -99,7 +99,7 @@ class Fit:
     Attributes:
         config: the stack.
         quantity: what its std is compared with: "entering" the activation, or the layer's "output".
-        error: root mean square of the natural logarithm of predicted over given.
+        error: the largest |ln(predicted / given)| over the layers.
     """
 
     config: StackConfig
@@ -117,8 +117,7 @@ def nearest_stack(sequence: dict[int, float], width: int) -> Fit:
             config = StackConfig(depth=depth, width=width, activation=activation, gain=round(float(gain), 2))
             prediction = predict(config)
             for quantity, values in (("entering", prediction.entering_std), ("output", prediction.std)):
-                logs = [np.log(values[layer - 1] / given) for layer, given in sequence.items()]
-                error = float(np.sqrt(np.mean(np.square(logs))))
+                error = max(abs(float(np.log(values[layer - 1] / given))) for layer, given in sequence.items())
                 if best is None or error < best.error:
                     best = Fit(config, quantity, error)
     assert best is not None

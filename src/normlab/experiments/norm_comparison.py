@@ -1,5 +1,6 @@
 """Experiment 2: NoNorm, Post-LN, Pre-LN + LayerNorm, Pre-LN + RMSNorm under the same conditions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -12,6 +13,7 @@ from normlab.experiments.evidence import Evidence
 from normlab.experiments.figures import norm_comparison as figure
 from normlab.experiments.setting import Setting
 from normlab.experiments.stats import Interval, mean_interval
+from normlab.experiments.training_curves import loss_curves, run_numbers
 from normlab.lab import RunConfig, RunResult
 
 
@@ -90,7 +92,7 @@ def row(evidence: Evidence, config: Configuration, layers: int) -> Row:
         best_rate=best.lr,
         final=mean_interval(best.losses),
         trains_at=trains_at,
-        step_ms=median(r.step_ms for r in runs),
+        step_ms=median([r.step_ms for r in runs if math.isfinite(r.step_ms)] or [math.nan]),
         verdict=verdict,
     )
 
@@ -151,11 +153,12 @@ def _long_runs(evidence: Evidence) -> dict[float, list[RunResult]]:
 
 def reading(evidence: Evidence) -> list[str]:
     """What the picture shows."""
-    corpus = evidence.setting.corpus
+    corpus, baselines = evidence.setting.corpus, evidence.setting.baselines
     sentences = [
-        f"Guessing all {len(corpus.vocab)} characters alike costs ln {len(corpus.vocab)} = {corpus.uniform:.2f} nats; "
-        f"knowing only how often each occurs, {corpus.unigram:.2f}; knowing also the one before, {corpus.bigram:.2f}. "
-        "A run trains when it ends at least 0.1 below the second."
+        f"On the characters that runs are scored on, guessing all {len(corpus.vocab)} characters alike costs "
+        f"ln {len(corpus.vocab)} = {baselines.uniform:.2f} nats; knowing only how often each occurs "
+        f"{baselines.unigram:.2f}; knowing also the one before {baselines.bigram:.2f}. A run trains when it ends at or "
+        f"below {evidence.setting.trained_below:.2f}. The best rate is the one with the lowest mean over these seeds."
     ]
     for layers in evidence.setting.size.comparison_layers:
         parts = [f"{r.config.label} {r.verdict}" for r in rows(evidence) if r.layers == layers]
@@ -171,30 +174,11 @@ def numbers(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def run_numbers(r: RunResult) -> dict[str, Any]:
-    """A run without its curves."""
-    return {
-        "config": r.config,
-        "final_loss": r.final_loss,
-        "outcome": r.outcome,
-        "first_nonfinite_step": r.first_nonfinite_step,
-        "scales": r.scales,
-        "step_ms": r.step_ms,
-    }
-
-
-def loss_curves(evidence: Evidence) -> tuple[Sequence[str], list[Sequence[Any]]]:
-    """One line a run and step."""
-    header = ("placement", "norm", "layers", "lr", "warmup", "seed", "step", "train_loss", "validation_loss")
-    lines: list[Sequence[Any]] = []
-    for r in evidence.runs:
-        c = r.config
-        run = (c.model.placement, c.model.norm.kind, c.model.n_layers, c.lr, c.warmup, c.seed)
-        validation = dict(zip(r.eval_steps, r.eval_loss, strict=True))
-        lines += [(*run, step, loss, validation.get(step, "")) for step, loss in enumerate(r.train_loss)]
-        # The last validation comes after the last step.
-        lines.append((*run, r.eval_steps[-1], "", r.eval_loss[-1]))
-    return header, lines
+def settings(setting: Setting) -> str:
+    """What was run."""
+    size = setting.size
+    words = f"{setting.training}, rates {text.rates(list(size.rates), [])}, depths {size.comparison_layers}"
+    return words + (f"; NoNorm also for {size.long_steps} steps" if size.long_steps else "")
 
 
 EXPERIMENT = Experiment(
@@ -202,6 +186,7 @@ EXPERIMENT = Experiment(
     script="exp2_norm_comparison.py",
     title="Four configurations",
     question="Which of NoNorm, Post-LN, Pre-LN + LayerNorm and Pre-LN + RMSNorm trains, at which rates, and how well?",
+    settings=settings,
     plan=plan,
     stacks=None,
     numbers=numbers,

@@ -9,9 +9,9 @@ from normlab.experiments.base import Experiment, Table
 from normlab.experiments.configurations import POST_LN, PRE_LN, Configuration
 from normlab.experiments.evidence import Evidence
 from normlab.experiments.figures import prenorm_vs_postnorm as figure
-from normlab.experiments.norm_comparison import loss_curves, run_numbers
 from normlab.experiments.setting import Setting
 from normlab.experiments.stats import Interval, exponent, mean_interval
+from normlab.experiments.training_curves import loss_curves, run_numbers
 from normlab.lab import RunConfig
 
 PLACED = (POST_LN, PRE_LN)
@@ -21,24 +21,24 @@ PLACED = (POST_LN, PRE_LN)
 THEORY = {"Post-LN": 0.0, "Pre-LN + LayerNorm": -0.5}
 
 
-def init_run(setting: Setting, config: Configuration, layers: int, seed: int) -> RunConfig:
-    """One step, for what it measures before it: the gradients at initialization."""
-    return setting.run(config.placement, config.kind, layers, lr=setting.size.rates[0], seed=seed, steps=1)
+def arms(setting: Setting) -> list[tuple[int, int]]:
+    """(layers, warm-up steps) of all training runs, by depth."""
+    size = setting.size
+    return sorted([(layers, 0) for layers in size.depths] + [(layers, size.warmup) for layers in size.warmup_layers])
 
 
 def plan(setting: Setting) -> list[RunConfig]:
     """Both placements at every depth, rate and seed, with and without warm-up; and initial gradients."""
     size = setting.size
-    arms = [(layers, 0) for layers in size.depths] + [(layers, size.warmup) for layers in size.warmup_layers]
     runs = [
         setting.run(c.placement, c.kind, layers, lr=lr, seed=seed, warmup=warmup)
-        for layers, warmup in arms
+        for layers, warmup in arms(setting)
         for c in PLACED
         for lr in size.rates
         for seed in setting.seeds
     ]
     return runs + [
-        init_run(setting, c, layers, seed)
+        setting.initial(c.placement, c.kind, layers, seed=seed)
         for layers in size.init_layers
         for c in PLACED
         for seed in setting.cheap_seeds
@@ -74,9 +74,8 @@ class Cell:
 def cells(evidence: Evidence) -> list[Cell]:
     """All of them, by depth."""
     size = evidence.setting.size
-    arms = [(layers, 0) for layers in size.depths] + [(layers, size.warmup) for layers in size.warmup_layers]
     found = []
-    for layers, warmup in sorted(arms):
+    for layers, warmup in arms(evidence.setting):
         for c in PLACED:
             runs = evidence.select(c.placement, c.kind, layers, warmup=warmup)
             finals = {lr: mean_interval(evidence.losses(c.placement, c.kind, layers, lr, warmup)) for lr in size.rates}
@@ -160,11 +159,22 @@ def numbers(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def settings(setting: Setting) -> str:
+    """What was run."""
+    size = setting.size
+    return (
+        f"{setting.training}, rates {text.rates(list(size.rates), [])}, depths {size.depths}, warm-up of {size.warmup} "
+        f"steps at depth {', '.join(map(str, size.warmup_layers))}; gradients at initialization on {size.init_batch} "
+        f"sequences, {len(setting.cheap_seeds)} seeds"
+    )
+
+
 EXPERIMENT = Experiment(
     name="prenorm_vs_postnorm",
     script="exp3_prenorm_vs_postnorm.py",
     title="Depth: Pre-LN and Post-LN",
     question="What do depth, learning rate and warm-up do to Pre-LN and Post-LN?",
+    settings=settings,
     plan=plan,
     stacks=None,
     numbers=numbers,

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from normlab.experiments import text
 from normlab.experiments.base import Table
 from normlab.experiments.conduct import Conducted, Judged, claim_numbers, facts
 from normlab.experiments.outputs import write_bytes, write_json
@@ -27,14 +26,16 @@ def claims_table(judged: Sequence[Judged]) -> RichTable:
         claim = Text(j.claim.text)
         claim.append(f"\n{j.claim.source}", style="dim")
         effect = Text(str(j.judgement.findings[0]))
-        effect.append(f"\n{j.claim.effect}", style="dim")
+        effect.append(f"\n{j.claim.effect}; claimed: {j.claim.claimed}", style="dim")
         table.add_row(claim, Text(str(j.judgement), style=STYLES[j.judgement.verdict]), effect)
     return table
 
 
 def plain_table(table: Table) -> RichTable:
     """An experiment's table for the terminal."""
-    rich = RichTable(*table.columns, title=table.title, title_justify="left")
+    rich = RichTable(title=table.title, title_justify="left")
+    for column in table.columns:
+        rich.add_column(column, overflow="fold")
     for row in table.rows:
         rich.add_row(*(Text(cell) for cell in row))
     return rich
@@ -45,6 +46,7 @@ def show(conducted: Conducted, console: Console) -> None:
     e = conducted.experiment
     console.print(Text(f"\n{e.title}", style="bold"))
     console.print(Text(e.question))
+    console.print(Text(f"Run: {e.settings(conducted.evidence.setting)}.", style="dim"))
     for table in e.tables(conducted.evidence):
         console.print()
         console.print(plain_table(table))
@@ -72,6 +74,7 @@ def write_report(all_conducted: Sequence[Conducted], out: Path, command: str) ->
             {
                 "experiment": c.experiment,
                 "command": c.experiment.command(setting),
+                "settings": c.experiment.settings(setting),
                 "tables": c.experiment.tables(c.evidence),
                 "reading": c.experiment.reading(c.evidence),
                 "picture": base64.b64encode((out / f"{c.experiment.name}.png").read_bytes()).decode(),
@@ -82,7 +85,7 @@ def write_report(all_conducted: Sequence[Conducted], out: Path, command: str) ->
         command=command,
         size=setting.size,
         corpus=setting.corpus,
-        rates=", ".join(text.rate(lr) for lr in setting.size.rates),
+        baselines=setting.baselines,
         machine=facts(setting)["machine"],
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )

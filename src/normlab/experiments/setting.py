@@ -1,12 +1,17 @@
 """The size of an experiment: quick or full, on which text, how many seeds, on which device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from normlab import _check
 from normlab.lab import Corpus, RunConfig
+from normlab.lab.run import trained_below, validation_baselines
+from normlab.lab.text import Baselines
 from normlab.models import TransformerConfig
 from normlab.models.config import Placement
 from normlab.spec import NormSpec
+
+# Sequences of the validation text on which every run is scored.
+EVAL_WINDOWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,23 +108,31 @@ class Setting:
         """The seeds of what takes no training."""
         return range(self.size.cheap_seeds)
 
-    def run(
-        self,
-        placement: Placement,
-        kind: str,
-        layers: int,
-        *,
-        lr: float,
-        seed: int,
-        warmup: int = 0,
-        steps: int | None = None,
-    ) -> RunConfig:
-        """The run of a configuration in this setting; everything not named is the same for all.
+    @property
+    def baselines(self) -> Baselines:
+        """What guessing costs on the characters that runs are scored on."""
+        return validation_baselines(self.corpus, self.size.context, EVAL_WINDOWS)
 
-        With steps=1 it is a measurement at initialization, on a larger batch.
-        """
+    @property
+    def trained_below(self) -> float:
+        """The final loss at and below which a run counts as trained."""
+        return trained_below(self.baselines)
+
+    @property
+    def training(self) -> str:
+        """What all training runs share, in words."""
+        size = self.size
+        return (
+            f"character model on {self.corpus.source}, width {size.dim}, context {size.context}, batch {size.batch}, "
+            f"{size.steps} steps of Adam, {size.n_seeds} seeds"
+        )
+
+    def run(
+        self, placement: Placement, kind: str, layers: int, *, lr: float, seed: int, warmup: int = 0, steps: int = 0
+    ) -> RunConfig:
+        """The run of a configuration in this setting; everything not named is the same for all. steps 0: the size's."""
         _check.one_of("kind", kind, ("layernorm", "rmsnorm", "none"))
-        steps = self.size.steps if steps is None else steps
+        steps = steps or self.size.steps
         model = TransformerConfig(
             vocab_size=len(self.corpus.vocab),
             n_layers=layers,
@@ -134,10 +147,15 @@ class Setting:
             lr=lr,
             seed=seed,
             steps=steps,
-            batch=self.size.batch if steps > 1 else self.size.init_batch,
+            batch=self.size.batch,
             warmup=warmup,
             eval_every=steps // self.size.evals if 1 < self.size.evals <= steps else 0,
-            eval_windows=64 if steps > 1 else 1,
+            eval_windows=EVAL_WINDOWS,
             scales_at=tuple(sorted({0, steps - 1})),
             device=self.device,  # pyright: ignore[reportArgumentType]
         )
+
+    def initial(self, placement: Placement, kind: str, layers: int, *, seed: int) -> RunConfig:
+        """A run of one step, for the gradients that it measures before that step, on a larger batch."""
+        config = self.run(placement, kind, layers, lr=self.size.rates[0], seed=seed, steps=1)
+        return replace(config, batch=self.size.init_batch, eval_every=0, eval_windows=1)

@@ -2,97 +2,85 @@
 
 import math
 
-from normlab.experiments import gradient_vanishing as stacks
 from normlab.experiments.evidence import Evidence
+from normlab.experiments.gradient_vanishing import fit_words, fitted_std, seeds_of, stacks_of
 from normlab.experiments.judge import Sample
+from normlab.experiments.stack_cases import GAINS, NO_NORM, NORMED, PUBLISHED
 from normlab.experiments.stacks import StackScales
-
-# A layer is counted from 1; the published sequence ends at layer 8.
-LAYER = 8
-GAIN_WORDS = {"vanishing": "gain 1", "critical": "gain √2 (He)", "exploding": "gain 2"}
-
-
-def _seeds(ev: Evidence, norm: str, gain: str) -> tuple[StackScales, ...]:
-    return stacks.stacks_of(ev).case(stacks.label_of(norm, gain)).seeds
 
 
 def std_ratio(ev: Evidence) -> list[Sample]:
     """Std at the last layer over std at layer 1, without a norm."""
-    return [
-        Sample(words, [s.std[-1] / s.std[0] for s in _seeds(ev, "no norm", gain)]) for gain, words in GAIN_WORDS.items()
-    ]
+    return [Sample(gain, [s.std[-1] / s.std[0] for s in seeds_of(ev, NO_NORM, gain)]) for gain in GAINS]
 
 
 def gradient_ratio(ev: Evidence) -> list[Sample]:
-    """RMS of the gradient at layer 1, without a norm, when 1 enters at the last."""
-    return [Sample(words, [s.gradient[0] for s in _seeds(ev, "no norm", gain)]) for gain, words in GAIN_WORDS.items()]
+    """RMS of the gradient at layer 1 over that at the last, without a norm."""
+    return [Sample(gain, [s.gradient[0] for s in seeds_of(ev, NO_NORM, gain)]) for gain in GAINS]
 
 
 def published_misfit(ev: Evidence) -> list[Sample]:
     """The largest factor between the published sequence and its nearest net."""
-    results = stacks.stacks_of(ev)
+    results = stacks_of(ev)
     worst = [
-        max(math.exp(abs(math.log(std[layer - 1] / given))) for layer, given in stacks.PUBLISHED.items())
-        for std in stacks.fitted_std(results)
+        max(math.exp(abs(math.log(std[layer - 1] / given))) for layer, given in PUBLISHED.items())
+        for std in fitted_std(results)
     ]
-    return [Sample(f"nearest net: {stacks.fit_words(results)}", worst)]
+    return [Sample(f"nearest net: {fit_words(results)}", worst)]
 
 
 def normed_std(ev: Evidence) -> list[Sample]:
-    """Std at LAYER with a norm, at the norm's output and at the layer's."""
+    """Std at the layer where it is farthest from 1, with a norm, at the layer's output or the norm's."""
 
-    def sample(norm: str, words: str, field: str) -> Sample:
-        return Sample(f"{norm} the ReLU{words}", [getattr(s, field)[LAYER - 1] for s in _seeds(ev, norm, "vanishing")])
+    def farthest(values: tuple[float, ...]) -> float:
+        return max(values, key=lambda std: abs(math.log(std)))
 
     return [
-        sample("LayerNorm after", "", "std"),
-        sample("RMSNorm after", "", "std"),
-        sample("LayerNorm before", ", at the norm's output", "entering_std"),
-        sample("RMSNorm before", ", at the norm's output", "entering_std"),
-        sample("LayerNorm before", ", at the layer's output", "std"),
-        sample("RMSNorm before", ", at the layer's output", "std"),
+        Sample(f"{norm}, at the {end}", [farthest(getattr(s, field)) for s in seeds_of(ev, norm, "gain 1")])
+        for norm, end, field in (
+            ("LayerNorm after the ReLU", "layer's output", "std"),
+            ("RMSNorm after the ReLU", "layer's output", "std"),
+            ("LayerNorm before the ReLU", "layer's output", "std"),
+            ("RMSNorm before the ReLU", "layer's output", "std"),
+            ("LayerNorm before the ReLU", "norm's output", "entering_std"),
+            ("RMSNorm before the ReLU", "norm's output", "entering_std"),
+        )
     ]
 
 
 def first_nan(ev: Evidence) -> list[Sample]:
     """The first layer with a NaN; infinite for never."""
     return [
-        Sample(
-            o.label if "Norm" in o.label else f"{o.label}, no norm",
-            [math.inf if layer is None else layer for layer in o.first_nan],
-        )
-        for o in stacks.stacks_of(ev).overflows
+        Sample(o.label, [math.inf if layer is None else layer for layer in o.first_nan])
+        for o in stacks_of(ev).overflows
     ]
 
 
 def weights_forgotten(ev: Evidence) -> list[Sample]:
     """How many times larger the last std is with gain 2 than with gain 1."""
-    return [
-        Sample(
-            f"{norm} the ReLU",
-            [
-                large.std[-1] / small.std[-1]
-                for small, large in zip(_seeds(ev, norm, "vanishing"), _seeds(ev, norm, "exploding"), strict=True)
-            ],
-        )
-        for norm in stacks.NORMED
-    ]
+
+    def ratios(norm: str) -> list[float]:
+        pairs = zip(seeds_of(ev, norm, "gain 1"), seeds_of(ev, norm, "gain 2"), strict=True)
+        return [large.std[-1] / small.std[-1] for small, large in pairs]
+
+    return [Sample(norm, ratios(norm)) for norm in NORMED]
 
 
-def gradient_distance(ev: Evidence) -> list[Sample]:
-    """Powers of ten by which a norm brings the gradient at layer 1 nearer to the one that entered."""
+def _distance(s: StackScales) -> float:
+    """Powers of ten between the gradient at layer 1 and that at the last layer."""
+    return abs(math.log10(s.gradient[0]))
 
-    def distance(s: StackScales) -> float:
-        return abs(math.log10(s.gradient[0]))
 
-    return [
-        Sample(
-            f"{norm} the ReLU, {words}",
-            [
-                distance(plain) - distance(normed)
-                for plain, normed in zip(_seeds(ev, "no norm", gain), _seeds(ev, norm, gain), strict=True)
-            ],
-        )
-        for gain, words in GAIN_WORDS.items()
-        for norm in stacks.NORMED
-    ]
+def gradient_gain(ev: Evidence) -> list[Sample]:
+    """Powers of ten by which a norm brings the gradient at layer 1 nearer to that at the last layer."""
+
+    def gains(norm: str, gain: str) -> list[float]:
+        pairs = zip(seeds_of(ev, NO_NORM, gain), seeds_of(ev, norm, gain), strict=True)
+        return [_distance(plain) - _distance(normed) for plain, normed in pairs]
+
+    return [Sample(f"{norm}, {gain}", gains(norm, gain)) for gain in GAINS for norm in NORMED]
+
+
+def normed_gradient(ev: Evidence) -> list[Sample]:
+    """RMS of the gradient at layer 1 over that at the last, with a norm."""
+    return [Sample(norm, [s.gradient[0] for s in seeds_of(ev, norm, "gain 1")]) for norm in NORMED]

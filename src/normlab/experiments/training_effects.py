@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from normlab.experiments.configurations import CONFIGURATIONS, NO_NORM, POST_LN, PRE_LN, PRE_RMS, Configuration
 from normlab.experiments.evidence import Evidence, finals
-from normlab.experiments.judge import Range, Sample
+from normlab.experiments.judge import Sample
 from normlab.experiments.prenorm_vs_postnorm import exponents
+from normlab.experiments.stats import mean_interval
 from normlab.experiments.text import rate
-from normlab.lab.run import LEARNED_MARGIN
 
 
 def _losses(ev: Evidence, c: Configuration, layers: int, lr: float, warmup: int = 0) -> list[float]:
@@ -25,12 +25,24 @@ def _deepest_first(ev: Evidence) -> list[int]:
 
 def _above_trained(ev: Evidence, losses: list[float]) -> list[float]:
     """Nats above the loss at which a run counts as trained; negative: it trains."""
-    return [loss - (ev.setting.corpus.unigram - LEARNED_MARGIN) for loss in losses]
+    return [loss - ev.setting.trained_below for loss in losses]
+
+
+def _trains(ev: Evidence, losses: list[float]) -> bool:
+    """Whether every seed trains."""
+    return all(loss <= ev.setting.trained_below for loss in losses)
+
+
+def _at(layers: int) -> str:
+    return f"{layers} layers"
 
 
 def at_best(config: Configuration) -> Callable[[Evidence], list[Sample]]:
-    """Final loss at the best rate."""
-    return lambda ev: [Sample(f"{n} layers", _best(ev, config, n)) for n in _deepest_first(ev)]
+    """Final loss at the best rate. It depends on text and steps, so these are part of the condition."""
+    return lambda ev: [
+        Sample(f"{_at(n)}, {ev.setting.size.steps} steps on {ev.setting.corpus.source}", _best(ev, config, n))
+        for n in _deepest_first(ev)
+    ]
 
 
 def difference(better: Configuration, worse: Configuration) -> Callable[[Evidence], list[Sample]]:
@@ -42,149 +54,158 @@ def difference(better: Configuration, worse: Configuration) -> Callable[[Evidenc
 
 
 def lead_of_rmsnorm(ev: Evidence) -> list[Sample]:
-    """Final loss of the best other configuration minus RMSNorm's, each at its best rate."""
+    """Final loss of the other configuration with the lowest mean, minus RMSNorm's, each at its best rate."""
     samples = []
     for n in _deepest_first(ev):
-        others = zip(*(_best(ev, c, n) for c in CONFIGURATIONS if c is not PRE_RMS), strict=True)
-        samples.append(Sample(f"{n} layers", [min(o) - b for o, b in zip(others, _best(ev, PRE_RMS, n), strict=True)]))
+        others = [_best(ev, c, n) for c in CONFIGURATIONS if c is not PRE_RMS]
+        rival = min(others, key=lambda losses: mean_interval(losses).mean)
+        samples.append(Sample(_at(n), [r - b for r, b in zip(rival, _best(ev, PRE_RMS, n), strict=True)]))
     return samples
 
 
-def nonorm_trains(ev: Evidence) -> list[Sample]:
-    """NoNorm's final loss at its best rate over the loss of having learned, in powers of ten: it can be any number."""
-    learned = ev.setting.corpus.unigram - LEARNED_MARGIN
-    return [Sample(f"{n} layers", [math.log10(x / learned) for x in _best(ev, NO_NORM, n)]) for n in _deepest_first(ev)]
-
-
-def nonorm_nan(ev: Evidence) -> list[Sample]:
-    """The step of the first NaN; infinite for a run that stays finite beyond the claimed steps."""
-    size = ev.setting.size
-    steps = size.long_steps or size.steps
-    rates = size.long_rates if size.long_steps else size.rates
-    samples = []
-    for lr in sorted(rates, reverse=True):
-        runs = ev.select("none", "none", max(size.comparison_layers), lr=lr, steps=steps)
-        first = [math.inf if r.first_nonfinite_step is None else r.first_nonfinite_step for r in runs]
-        # A run that ended finite before the claimed steps says nothing about them.
-        told = [f for f in first if math.isfinite(f) or steps >= NAN_STEPS.high]
-        samples.append(Sample(f"rate {rate(lr)}", told if len(told) == len(first) else []))
-    return samples
-
-
-NAN_STEPS = Range(250, 750)
-
-
-def _count_trains(ev: Evidence, c: Configuration, layers: int, seed: int) -> int:
-    return sum(r.outcome == "trains" for r in ev.select(c.placement, c.kind, layers) if r.config.seed == seed)
-
-
-def more_rates(ev: Evidence) -> list[Sample]:
-    """Number of rates at which Pre-LN trains minus that of Post-LN."""
+def nonorm_loss(ev: Evidence) -> list[Sample]:
+    """log10 of NoNorm's final loss at its best rate over the loss below which a run trains."""
     return [
-        Sample(
-            f"{n} layers",
-            [
-                float(_count_trains(ev, PRE_LN, n, seed) - _count_trains(ev, POST_LN, n, seed))
-                for seed in ev.setting.seeds
-            ],
-        )
+        Sample(_at(n), [math.log10(x / ev.setting.trained_below) for x in _best(ev, NO_NORM, n)])
         for n in _deepest_first(ev)
     ]
 
 
+CLAIMED_NAN_STEP, NAN_TOLERANCE = 500, 250
+
+
+def nonorm_nan(ev: Evidence) -> list[Sample]:
+    """Steps between the first NaN and the claimed step; infinite for a run that stays finite well beyond it."""
+    size = ev.setting.size
+    steps = size.long_steps or size.steps
+    samples = []
+    for lr in sorted(size.long_rates if size.long_steps else size.rates, reverse=True):
+        runs = ev.select("none", "none", max(size.comparison_layers), lr=lr, steps=steps)
+        first = [math.inf if r.first_nonfinite_step is None else r.first_nonfinite_step for r in runs]
+        long_enough = steps >= CLAIMED_NAN_STEP + NAN_TOLERANCE or all(map(math.isfinite, first))
+        samples.append(
+            Sample(
+                f"rate {rate(lr)}",
+                [abs(f - CLAIMED_NAN_STEP) for f in first] if long_enough else [],
+                f"runs of {steps} steps end too early",
+            )
+        )
+    return samples
+
+
+def _largest_trained(ev: Evidence, c: Configuration, layers: int, seed: int) -> float | None:
+    """The largest rate at which this seed trains."""
+    trained = [
+        r.config.lr for r in ev.select(c.placement, c.kind, layers) if r.config.seed == seed and r.outcome == "trains"
+    ]
+    return max(trained, default=None)
+
+
 def largest_rate(ev: Evidence) -> list[Sample]:
-    """The largest rate at which Post-LN trains, a seed each; nothing when a seed trains at none."""
+    """log10 of the largest rate at which Post-LN trains."""
     samples = []
     for n in _deepest_first(ev):
-        runs = ev.select(POST_LN.placement, POST_LN.kind, n)
-        by_seed = [
-            [r.config.lr for r in runs if r.config.seed == seed and r.outcome == "trains"] for seed in ev.setting.seeds
-        ]
-        samples.append(Sample(f"{n} layers", [max(lrs) for lrs in by_seed] if all(by_seed) else []))
+        largest = [_largest_trained(ev, POST_LN, n, seed) for seed in ev.setting.seeds]
+        values = [math.log10(lr) for lr in largest if lr is not None]
+        samples.append(Sample(_at(n), values if len(values) == len(largest) else [], "a seed trains at no rate"))
+    return samples
+
+
+def tolerance(ev: Evidence) -> list[Sample]:
+    """log10 of the largest rate at which Pre-LN trains over Post-LN's; at least this where Post-LN trains at none."""
+    rates = list(ev.setting.size.rates)
+    # Below the grid: as far below its first rate as the next is above.
+    below = rates[0] ** 2 / rates[1] if len(rates) > 1 else rates[0] / 10
+    samples = []
+    for n in _deepest_first(ev):
+        pairs = [[_largest_trained(ev, c, n, seed) or below for c in (PRE_LN, POST_LN)] for seed in ev.setting.seeds]
+        censored = all(pre == post == rates[-1] for pre, post in pairs)
+        values = [] if censored else [math.log10(pre / post) for pre, post in pairs]
+        samples.append(Sample(_at(n), values, "both train at the largest rate tried"))
     return samples
 
 
 def _sensitivity(ev: Evidence, c: Configuration, layers: int, seed: int) -> float:
     """Mean over the rates of the final loss, at most ln V, above the best one (Wortsman et al. 2023)."""
     losses = finals(r for r in ev.select(c.placement, c.kind, layers) if r.config.seed == seed)
-    capped = [min(loss, ev.setting.corpus.uniform) for loss in losses]
+    capped = [min(loss, ev.setting.baselines.uniform) for loss in losses]
     return sum(capped) / len(capped) - min(capped)
+
+
+NOWHERE = "Post-LN trains at no rate"
 
 
 def more_sensitive(ev: Evidence) -> list[Sample]:
     """Post-LN's sensitivity to the rate minus Pre-LN's. What trains nowhere is bad, not sensitive: no value."""
     samples = []
     for n in _deepest_first(ev):
-        trains = all(distance < 0 for distance in _above_trained(ev, _best(ev, POST_LN, n)))
         values = [_sensitivity(ev, POST_LN, n, s) - _sensitivity(ev, PRE_LN, n, s) for s in ev.setting.seeds]
-        samples.append(
-            Sample(f"{n} layers" if trains else f"{n} layers (Post-LN trains at no rate)", values if trains else [])
-        )
+        samples.append(Sample(_at(n), values if _trains(ev, _best(ev, POST_LN, n)) else [], NOWHERE))
     return samples
 
 
-def trained_at(c: Configuration, layers: int) -> Callable[[Evidence], list[Sample]]:
-    """Distance from the trained state at every rate, the largest first."""
+def best_rate_ratio(ev: Evidence) -> list[Sample]:
+    """log10 of Pre-LN's best rate over Post-LN's."""
+
+    def best_rate(c: Configuration, layers: int, seed: int) -> float:
+        runs = [r for r in ev.select(c.placement, c.kind, layers) if r.config.seed == seed]
+        return min(runs, key=lambda r: finals([r])[0]).config.lr
+
+    samples = []
+    for n in sorted(ev.setting.size.depths, reverse=True):
+        values = [math.log10(best_rate(PRE_LN, n, s) / best_rate(POST_LN, n, s)) for s in ev.setting.seeds]
+        samples.append(Sample(_at(n), values if _trains(ev, _best(ev, POST_LN, n)) else [], NOWHERE))
+    return samples
+
+
+SHALLOW = 4
+
+
+def four_layers(ev: Evidence) -> list[Sample]:
+    """Distance from the trained state at 4 layers, each at its best rate."""
+    run = SHALLOW in ev.setting.size.depths
+    return [
+        Sample(f"{c.label} at its best rate", _above_trained(ev, _best(ev, c, SHALLOW)) if run else [])
+        for c in (POST_LN, PRE_LN)
+    ]
+
+
+def trained_at(c: Configuration, depths: Callable[[int], bool]) -> Callable[[Evidence], list[Sample]]:
+    """Distance from the trained state at every rate at which Pre-LN trains at 4 layers: elsewhere a run may only be
+    slow. Largest rate first."""
 
     def measure(ev: Evidence) -> list[Sample]:
-        if layers not in ev.setting.size.depths:
-            return [Sample(f"{layers} layers (not run in this size)", [])]
+        size = ev.setting.size
+        layers = [n for n in size.depths if depths(n)]
+        if not layers or SHALLOW not in size.depths:
+            return [Sample("the depths of the claim", [])]
         return [
-            Sample(f"rate {rate(lr)}", _above_trained(ev, _losses(ev, c, layers, lr)))
-            for lr in sorted(ev.setting.size.rates, reverse=True)
+            Sample(
+                f"{_at(n)}, rate {rate(lr)}" if len(layers) > 1 else f"rate {rate(lr)}",
+                _above_trained(ev, _losses(ev, c, n, lr)) if _trains(ev, _losses(ev, PRE_LN, SHALLOW, lr)) else [],
+                f"{PRE_LN.label} does not train at {SHALLOW} layers either",
+            )
+            for n in layers
+            for lr in sorted(size.rates, reverse=True)
         ]
 
     return measure
 
 
-def four_layers(ev: Evidence) -> list[Sample]:
-    """Distance from the trained state at 4 layers, each at its best rate."""
-    return [
-        Sample(f"{c.label} at its best rate", _above_trained(ev, _best(ev, c, 4))) if 4 in ev.setting.size.depths
-        else Sample(f"{c.label} (4 layers not run in this size)", [])
-        for c in (POST_LN, PRE_LN)
-    ]  # fmt: skip
-
-
-def deep_post(ev: Evidence) -> list[Sample]:
-    """Distance of Post-LN from the trained state beyond 12 layers, at every rate."""
-    deep = [n for n in ev.setting.size.depths if n > 12]
-    if not deep:
-        return [Sample("more than 12 layers (not run in this size)", [])]
-    return [
-        Sample(f"{n} layers, rate {rate(lr)}", _above_trained(ev, _losses(ev, POST_LN, n, lr)))
-        for n in deep
-        for lr in sorted(ev.setting.size.rates, reverse=True)
-    ]
-
-
-def best_rate_ratio(ev: Evidence) -> list[Sample]:
-    """Powers of ten between the best rates of Pre-LN and Post-LN, a seed each."""
-
-    def best_rate(c: Configuration, layers: int, seed: int) -> float:
-        runs = [r for r in ev.select(c.placement, c.kind, layers) if r.config.seed == seed]
-        return min(runs, key=lambda r: math.inf if math.isnan(r.final_loss) else r.final_loss).config.lr
-
-    return [
-        Sample(
-            f"{n} layers",
-            [math.log10(best_rate(PRE_LN, n, s) / best_rate(POST_LN, n, s)) for s in ev.setting.seeds],
-        )
-        for n in sorted(ev.setting.size.depths, reverse=True)
-    ]
-
-
-def warmup_gain(ev: Evidence) -> list[Sample]:
-    """Final loss of Post-LN without a warm-up minus that with one, at every rate."""
+def rescued(ev: Evidence) -> list[Sample]:
+    """Distance of Post-LN from the trained state with a warm-up, at the rates at which it does not train without."""
     size = ev.setting.size
-    return [
-        Sample(
-            f"{n} layers, rate {rate(lr)}",
-            [a - b for a, b in zip(_losses(ev, POST_LN, n, lr), _losses(ev, POST_LN, n, lr, size.warmup), strict=True)],
-        )
-        for n in size.warmup_layers
-        for lr in sorted(size.rates, reverse=True)
-    ]
+    samples = []
+    for n in size.warmup_layers:
+        for lr in sorted(size.rates, reverse=True):
+            reason = ""
+            if size.steps < 2 * size.warmup:
+                reason = f"runs of {size.steps} steps end too soon after a warm-up of {size.warmup}"
+            elif any(r.outcome == "trains" for r in ev.select(POST_LN.placement, POST_LN.kind, n, lr=lr)):
+                reason = "a seed trains without a warm-up"
+            values = [] if reason else _above_trained(ev, _losses(ev, POST_LN, n, lr, size.warmup))
+            samples.append(Sample(f"{_at(n)}, rate {rate(lr)}", values, reason))
+    return samples
 
 
 def power_of_depth(c: Configuration) -> Callable[[Evidence], list[Sample]]:

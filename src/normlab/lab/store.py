@@ -19,6 +19,7 @@ import msgspec
 import torch
 
 import normlab
+from normlab._check import InputError
 from normlab.lab.config import RunConfig
 from normlab.lab.run import RunResult
 
@@ -73,7 +74,7 @@ class Store:
         path: the SQLite file; it and its folder are made when missing.
 
     Raises:
-        ValueError: when the path cannot be used, or holds something else; at any later use, when the file
+        InputError: when the path cannot be used, or holds something else; at any later use, when the file
             can no longer be read or written.
     """
 
@@ -97,7 +98,7 @@ class Store:
             yield
         except (OSError, sqlite3.Error) as error:
             folder, name = str(self._path.parent), self._path.name
-            raise ValueError(f"--out must be a folder to keep results in, got {folder!r}: {name}: {error}") from None
+            raise InputError(f"--out must be a folder to keep results in, got {folder!r}: {name}: {error}") from None
 
     def get(self, config: RunConfig) -> RunResult | None:
         """The kept result of this run; None when there is none, or one that cannot be read and is to be repeated."""

@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from normlab.experiments.configurations import CONFIGURATIONS
 from normlab.experiments.evidence import Evidence
 from normlab.experiments.figures.style import (
+    ABOVE,
     NONE,
     POST,
     PRE_LAYERNORM,
     PRE_RMSNORM,
+    caption,
     figure,
     loss_axis,
     plain,
@@ -67,32 +69,33 @@ def _lowest(evidence: Evidence, row: "Row") -> float:
     """The lowest point of a row's curves."""
     c = row.config
     runs = evidence.select(c.placement, c.kind, row.layers, lr=row.best_rate)
-    return min(float(np.nanmin(_smoothed(r.train_loss)[1])) for r in runs)
+    points = np.concatenate([_smoothed(r.train_loss)[1] for r in runs])
+    return float(np.min(points[np.isfinite(points)], initial=np.inf))
 
 
 def draw(evidence: Evidence, rows: Sequence["Row"]) -> Figure:
     """Two panels a depth."""
-    size, corpus = evidence.setting.size, evidence.setting.corpus
+    size, baselines = evidence.setting.size, evidence.setting.baselines
     depths = size.comparison_layers
     fig = figure(12, 4.1 * len(depths) + 0.4)
     axes = fig.subplots(len(depths), 2, squeeze=False)
     for (left, right), layers in zip(axes, depths, strict=True):
         here = [r for r in rows if r.layers == layers]
-        floor = min(2.2, *(r.final.mean - 0.15 for r in here))
+        floor = min([2.2, *(r.final.mean - 0.15 for r in here)])
         plain(left, f"{layers} layers: training loss at each one's best rate", "step", "loss (nats per character)")
-        loss_axis(left, corpus, floor)
+        loss_axis(left, baselines, floor)
         _curves(left, evidence, here)
-        if hidden := [r.config.label for r in here if _lowest(evidence, r) > corpus.uniform + 0.5]:
+        if hidden := [r.config.label for r in here if _lowest(evidence, r) > baselines.uniform + ABOVE]:
             left.annotate(f"{', '.join(hidden)}: above", (0.5, 1), xycoords="axes fraction", xytext=(0, -12),
                           textcoords="offset points", ha="center", fontsize=8.5, color=NONE)  # fmt: skip
         left.legend(loc="upper right", bbox_to_anchor=(1, 0.82), fontsize=8.5)
         plain(right, f"{layers} layers: final validation loss", "learning rate", "loss (nats per character)")
-        top = loss_axis(right, corpus, floor, name_lines=False)
+        top = loss_axis(right, baselines, floor, name_lines=False)
         _rates(right, evidence, here, top)
         rate_axis(right, size.rates)
-    fig.suptitle(
-        f"Character model on {corpus.source}: width {size.dim}, context {size.context}, {size.steps} steps of Adam, "
-        f"{size.n_seeds} seeds. Right: a dot a seed, a line their mean; ▲ above the axis or NaN.",
-        fontsize=10.5, x=0.01, ha="left",
-    )  # fmt: skip
+    caption(
+        fig,
+        f"{evidence.setting.training[0].upper()}{evidence.setting.training[1:]}. "
+        "Right: a dot a seed, a line their mean; ▲ above the axis or NaN.",
+    )
     return fig

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normlab.experiments.evidence import Evidence
-from normlab.experiments.figures.style import POST, PRE_LAYERNORM, figure, loss_axis, plain, rate_axis
+from normlab.experiments.figures.style import POST, PRE_LAYERNORM, caption, figure, loss_axis, plain, rate_axis
 from normlab.experiments.stats import exponent
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def draw(
     theory: Mapping[str, float],
 ) -> Figure:
     """A panel a depth, and one for the gradients."""
-    size, corpus = evidence.setting.size, evidence.setting.corpus
+    size, baselines = evidence.setting.size, evidence.setting.baselines
     panels = len(size.depths) + 1
     columns = min(3, panels)
     lines = ceil(panels / columns)
@@ -78,16 +78,15 @@ def draw(
     finite = [i.mean for c in cells for i in c.finals.values() if np.isfinite(i.mean)]
     for ax, layers in zip(axes, size.depths, strict=False):
         plain(ax, f"{layers} layers", "learning rate", "final validation loss (nats per character)")
-        top = loss_axis(ax, corpus, min(2.2, *(f - 0.1 for f in finite)), name_lines=layers == size.depths[0])
+        top = loss_axis(ax, baselines, min([2.2, *(f - 0.1 for f in finite)]), name_lines=layers == size.depths[0])
         _depth(ax, evidence, [c for c in cells if c.layers == layers], top)
         rate_axis(ax, size.rates)
         ax.legend(loc="upper left", bbox_to_anchor=(0, 0.78), fontsize=8.5)
     _gradients(axes[len(size.depths)], size.init_layers, gradients, theory)
     for ax in axes[panels:]:
         ax.set_axis_off()
-    fig.suptitle(
-        f"Character model on {corpus.source}, width {size.dim}, context {size.context}, {size.steps} steps of Adam, "
-        f"{size.n_seeds} seeds: a dot each. ▲ above the axis or NaN.",
-        fontsize=11, x=0.01, ha="left",
-    )  # fmt: skip
+    caption(
+        fig,
+        f"{evidence.setting.training[0].upper()}{evidence.setting.training[1:]}: a dot each; ▲ above the axis or NaN.",
+    )
     return fig

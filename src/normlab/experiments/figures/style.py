@@ -4,11 +4,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normlab.experiments.text import rate
-from normlab.lab import Corpus
+from normlab.lab.text import Baselines
 
 # Okabe & Ito's palette.
 NONE, POST, PRE_LAYERNORM, PRE_RMSNORM = "#666666", "#D55E00", "#0072B2", "#009E73"
 PALETTE = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666")
+
+
+# A loss axis ends so many nats above ln V.
+ABOVE = 0.5
+
+
+def caption(fig: Figure, text: str) -> None:
+    """One line over all panels. Dollar signs of a file's name would be read as mathematics."""
+    fig.suptitle(text.replace("$", r"\$"), fontsize=10.5, x=0.01, ha="left")
 
 
 def figure(width: float, height: float) -> Figure:
@@ -33,11 +42,14 @@ def rate_axis(ax: Axes, rates: tuple[float, ...]) -> None:
     ax.minorticks_off()
 
 
-def loss_axis(ax: Axes, corpus: Corpus, floor: float, *, name_lines: bool = True) -> float:
-    """A loss axis that ends a little above ln V, with the two losses of ignorance drawn in; returns its top."""
-    top = corpus.uniform + 0.5
+def loss_axis(ax: Axes, baselines: Baselines, floor: float, *, name_lines: bool = True) -> float:
+    """A loss axis that ends a little above ln V, with two baselines drawn in; returns its top."""
+    top = baselines.uniform + ABOVE
     ax.set_ylim(floor, top)
-    for value, name in ((corpus.uniform, "ln V: all characters alike"), (corpus.unigram, "character frequencies")):
+    for value, name in (
+        (baselines.uniform, "ln V: all characters alike"),
+        (baselines.unigram, "character frequencies"),
+    ):
         ax.axhline(value, color="#999999", linewidth=0.9, linestyle=":")
         if name_lines:
             ax.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 2), fontsize=8,
