@@ -30,7 +30,9 @@ def section(results: dict) -> str:
         )
     )
     rows = [
-        f"| {c['text']} | {c['source']} | {c['statement']} | {c['measured']}: {c['words']} |".replace("\n", " ")
+        f"| {c['text']} | {c['source']} | {c['statement']} | {c['measured']}: {c['words']}; claimed: {c['claimed']} |".replace(
+            "\n", " "
+        )
         for c in claims
     ]
     machine = results["machine"]

@@ -134,6 +134,7 @@ def claim_numbers(judged: Judged) -> dict[str, Any]:
         "interval": None if interval is None or interval.low is None else [interval.low, interval.high],
         "n": 0 if interval is None else interval.n,
         "words": str(first),
+        "claimed": str(claim.claimed),
         "claimed_range": [claim.claimed.low, claim.claimed.high],
         "findings": judgement.findings,
         "command": judged.command,

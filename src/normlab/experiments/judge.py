@@ -39,10 +39,10 @@ class Range:
 
     def __str__(self) -> str:
         if math.isinf(self.low):
-            return f"at most {text.number(self.high)}"
+            return f"at most {self.high:.3g}"
         if math.isinf(self.high):
-            return f"at least {text.number(self.low)}"
-        return f"{text.number(self.low)} to {text.number(self.high)}"
+            return f"at least {self.low:.3g}"
+        return f"{self.low:.3g} to {self.high:.3g}"
 
     def judge(self, interval: Interval) -> bool | None:
         """True: holds; False: fails; None: open."""

@@ -77,6 +77,7 @@ FULL = Size(
     init_layers=(4, 8, 16, 32),
     long_steps=750,
     long_rates=(1e-3, 3e-3, 1e-2),
+    cheap_seeds=12,
 )
 
 

@@ -145,17 +145,18 @@ def more_sensitive(ev: Evidence) -> list[Sample]:
 
 
 def best_rate_ratio(ev: Evidence) -> list[Sample]:
-    """log10 of Pre-LN's best rate over Post-LN's."""
+    """log10 of Pre-LN's best rate over Post-LN's, at the depths at which Post-LN has one at which it trains."""
 
     def best_rate(c: Configuration, layers: int, seed: int) -> float:
         runs = [r for r in ev.select(c.placement, c.kind, layers) if r.config.seed == seed]
         return min(runs, key=lambda r: finals([r])[0]).config.lr
 
-    samples = []
-    for n in sorted(ev.setting.size.depths, reverse=True):
-        values = [math.log10(best_rate(PRE_LN, n, s) / best_rate(POST_LN, n, s)) for s in ev.setting.seeds]
-        samples.append(Sample(_at(n), values if _trains(ev, _best(ev, POST_LN, n)) else [], NOWHERE))
-    return samples
+    samples = [
+        Sample(_at(n), [math.log10(best_rate(PRE_LN, n, s) / best_rate(POST_LN, n, s)) for s in ev.setting.seeds])
+        for n in sorted(ev.setting.size.depths, reverse=True)
+        if _trains(ev, _best(ev, POST_LN, n))
+    ]
+    return samples or [Sample("all depths", [], NOWHERE)]
 
 
 SHALLOW = 4
@@ -170,42 +171,48 @@ def four_layers(ev: Evidence) -> list[Sample]:
     ]
 
 
+def _telling_rates(ev: Evidence) -> list[float]:
+    """The rates at which Pre-LN trains at 4 layers, the largest first: elsewhere a run may only be slow, and depth
+    is not to blame."""
+    if SHALLOW not in ev.setting.size.depths:
+        return []
+    rates = sorted(ev.setting.size.rates, reverse=True)
+    return [lr for lr in rates if _trains(ev, _losses(ev, PRE_LN, SHALLOW, lr))]
+
+
 def trained_at(c: Configuration, depths: Callable[[int], bool]) -> Callable[[Evidence], list[Sample]]:
-    """Distance from the trained state at every rate at which Pre-LN trains at 4 layers: elsewhere a run may only be
-    slow. Largest rate first."""
+    """Distance from the trained state at every rate at which Pre-LN trains at 4 layers."""
 
     def measure(ev: Evidence) -> list[Sample]:
-        size = ev.setting.size
-        layers = [n for n in size.depths if depths(n)]
-        if not layers or SHALLOW not in size.depths:
-            return [Sample("the depths of the claim", [])]
-        return [
+        layers = [n for n in ev.setting.size.depths if depths(n)]
+        samples = [
             Sample(
                 f"{_at(n)}, rate {rate(lr)}" if len(layers) > 1 else f"rate {rate(lr)}",
-                _above_trained(ev, _losses(ev, c, n, lr)) if _trains(ev, _losses(ev, PRE_LN, SHALLOW, lr)) else [],
-                f"{PRE_LN.label} does not train at {SHALLOW} layers either",
+                _above_trained(ev, _losses(ev, c, n, lr)),
             )
             for n in layers
-            for lr in sorted(size.rates, reverse=True)
+            for lr in _telling_rates(ev)
         ]
+        missing = f"{PRE_LN.label} trains at no rate at {SHALLOW} layers" if layers else "not run in this size"
+        return samples or [Sample("depth of the claim", [], missing)]
 
     return measure
 
 
 def rescued(ev: Evidence) -> list[Sample]:
-    """Distance of Post-LN from the trained state with a warm-up, at the rates at which it does not train without."""
+    """Distance of Post-LN from the trained state with a warm-up, where Post-LN does not train without, at the rates
+    at which Pre-LN trains at 4 layers."""
     size = ev.setting.size
-    samples = []
-    for n in size.warmup_layers:
-        for lr in sorted(size.rates, reverse=True):
-            reason = ""
-            if size.steps < 2 * size.warmup:
-                reason = f"runs of {size.steps} steps end too soon after a warm-up of {size.warmup}"
-            elif any(r.outcome == "trains" for r in ev.select(POST_LN.placement, POST_LN.kind, n, lr=lr)):
-                reason = "a seed trains without a warm-up"
-            values = [] if reason else _above_trained(ev, _losses(ev, POST_LN, n, lr, size.warmup))
-            samples.append(Sample(f"{_at(n)}, rate {rate(lr)}", values, reason))
-    return samples
+    if size.steps < 2 * size.warmup:
+        missing = f"runs of {size.steps} steps end too soon after a warm-up of {size.warmup}"
+        return [Sample("depth of the warm-up", [], missing)]
+    samples = [
+        Sample(f"{_at(n)}, rate {rate(lr)}", _above_trained(ev, _losses(ev, POST_LN, n, lr, size.warmup)))
+        for n in size.warmup_layers
+        for lr in _telling_rates(ev)
+        if all(r.outcome != "trains" for r in ev.select(POST_LN.placement, POST_LN.kind, n, lr=lr))
+    ]
+    return samples or [Sample("depth of the warm-up", [], "Post-LN trains without a warm-up")]
 
 
 def power_of_depth(c: Configuration) -> Callable[[Evidence], list[Sample]]:

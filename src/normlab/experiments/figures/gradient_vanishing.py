@@ -34,11 +34,11 @@ def _published(ax: Axes, results: StackResults, fitted: Sequence[Sequence[float]
     layers = np.arange(1, c.depth + 1)
     ax.plot(list(PUBLISHED), list(PUBLISHED.values()), "x", color="black", markersize=7, label="printed in the notes")
     ax.plot(layers, prediction.entering_std if entering else prediction.std, color=BLUE, linewidth=1.2)
-    where = "before its activation" if entering else "output"
-    words = f"measured: {c.activation.upper()}, gain {c.gain:g}, {where}"
+    words = f"measured: {c.activation.upper()}, gain {c.gain:g}"
     ax.plot(layers, np.mean(fitted, axis=0), "o", color=BLUE, markersize=4.5, label=words)
     ax.set_yscale("log")
-    plain(ax, "The published sequence, its nearest net", "layer", "std")
+    where = "before" if entering else "after"
+    plain(ax, "The published sequence, its nearest net", "layer", f"std {where} the activation")
     ax.legend(loc="lower left")
 
 
@@ -48,7 +48,13 @@ def _overflow(ax: Axes, overflows: Sequence[Overflow]) -> None:
         values = np.array(o.rms[0])
         layers = np.arange(1, len(values) + 1)
         finite = np.isfinite(values)
-        ax.plot(layers[finite], values[finite], color=color, linewidth=width, label=o.label)
+        ax.plot(
+            layers[finite],
+            values[finite],
+            color=color,
+            linewidth=width,
+            label=f"{o.dtype}, {'RMSNorm' if o.config.norm_place != 'none' else 'no norm'}",
+        )
         first_inf, first_nan = o.first_inf[0], o.first_nan[0]
         if first_inf is not None:
             early = first_inf < len(values) / 2
@@ -59,7 +65,7 @@ def _overflow(ax: Axes, overflows: Sequence[Overflow]) -> None:
             )  # fmt: skip
     ax.set_yscale("log")
     plain(ax, "Until it overflows: each layer 4 times the last (seed 0)", "layer", "activation RMS")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93))
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.18))
 
 
 def draw(results: StackResults, fitted: Sequence[Sequence[float]]) -> Figure:

@@ -1,5 +1,7 @@
 """What the pictures share: colours that colour-blind readers can tell apart, plain axes, ticks for rates."""
 
+import textwrap
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,8 +18,9 @@ ABOVE = 0.5
 
 
 def caption(fig: Figure, text: str) -> None:
-    """One line over all panels. Dollar signs of a file's name would be read as mathematics."""
-    fig.suptitle(text.replace("$", r"\$"), fontsize=10.5, x=0.01, ha="left")
+    """A line or two over all panels. Dollar signs of a file's name would be read as mathematics."""
+    lines = textwrap.fill(text, width=int(fig.get_figwidth() * 11.5))
+    fig.suptitle(lines.replace("$", r"\$"), fontsize=10.5, x=0.01, ha="left")
 
 
 def figure(width: float, height: float) -> Figure:
