@@ -30,9 +30,7 @@ def section(results: dict) -> str:
         )
     )
     rows = [
-        f"| {c['text']} | {c['source']} | {c['statement']} | {c['measured']}: {c['words']}; claimed: {c['claimed']} |".replace(
-            "\n", " "
-        )
+        f"| {c['text']} | {c['source']} | {c['statement']} | {c['measured']}: {c['words']}; claimed: {c['claimed']} |"
         for c in claims
     ]
     machine = results["machine"]
