@@ -125,7 +125,7 @@ class Setting:
         size = self.size
         return (
             f"character model on {self.corpus.source}, width {size.dim}, context {size.context}, batch {size.batch}, "
-            f"{size.steps} steps of Adam, {size.n_seeds} seeds"
+            f"{size.steps} steps of Adam, {size.n_seeds} seed{'s' * (size.n_seeds > 1)}"
         )
 
     def run(
