@@ -17,7 +17,6 @@ def config(**changes):
 def test_measure_by_hand():
     c = config(norm=NormSpec("rmsnorm"), norm_place="after")
     torch.manual_seed(7)
-    weights = []
     for _ in range(3):
         torch.nn.Linear(32, 32, bias=False)  # the layers draw their default weights first
     weights = [torch.empty(32, 32).normal_(std=1.5 / 32**0.5) for _ in range(3)]

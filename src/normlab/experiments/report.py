@@ -60,10 +60,8 @@ def write_report(all_conducted: Sequence[Conducted], out: Path, command: str) ->
     """claims.json and index.html: one page, with its pictures inside."""
     judged = [j for c in all_conducted for j in c.judged]
     setting = all_conducted[0].evidence.setting
-    write_json(
-        out / "claims.json",
-        {"command": command, **facts(setting), "claims": [claim_numbers(j) for j in judged]},
-    )
+    known = facts(setting)
+    write_json(out / "claims.json", {"command": command, **known, "claims": [claim_numbers(j) for j in judged]})
     environment = Environment(
         loader=PackageLoader("normlab.experiments"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -86,7 +84,7 @@ def write_report(all_conducted: Sequence[Conducted], out: Path, command: str) ->
         size=setting.size,
         corpus=setting.corpus,
         baselines=setting.baselines,
-        machine=facts(setting)["machine"],
+        machine=known["machine"],
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
     write_bytes(out / "index.html", page.encode())
