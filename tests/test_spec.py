@@ -12,12 +12,17 @@ import pytest
 from normlab import NormSpec
 from normlab.spec import KINDS, PRESETS
 
+ALL_KINDS = (
+    "'layernorm', 'rmsnorm', 'batchnorm', 'groupnorm', 'instancenorm', 'scalenorm', 'crmsnorm', 'prmsnorm', 'dyt', "
+    "'l2norm', 'none'"
+)
+
 
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"kind": "batch"}, ValueError, "kind must be one of 'layernorm', 'rmsnorm', 'batchnorm', 'none', got 'batch'"),
-        ({"kind": None}, ValueError, "kind must be one of 'layernorm', 'rmsnorm', 'batchnorm', 'none', got None"),
+        ({"kind": "batch"}, ValueError, f"kind must be one of {ALL_KINDS}, got 'batch'"),
+        ({"kind": None}, ValueError, f"kind must be one of {ALL_KINDS}, got None"),
         ({"kind": ["rmsnorm"]}, ValueError, "kind must be one of"),
         ({"eps": -1e-9}, ValueError, "eps must be at least 0, got -1e-09"),
         ({"eps": math.nan}, ValueError, "eps must be finite, got nan"),
@@ -38,6 +43,25 @@ from normlab.spec import KINDS, PRESETS
         ({"affine": 1}, TypeError, "affine must be True or False, got int 1"),
         ({"bias": None}, TypeError, "bias must be True or False, got NoneType None"),
         ({"unbiased_running_var": "yes"}, TypeError, "unbiased_running_var must be True or False, got str 'yes'"),
+        ({"groups": 0}, ValueError, "groups must be at least 1, got 0"),
+        ({"groups": 2.0}, TypeError, "groups must be an int, got float 2.0"),
+        ({"groups": True}, TypeError, "groups must be an int, got bool True"),
+        ({"fraction": 0}, ValueError, "fraction must be greater than 0, got 0"),
+        ({"fraction": 1.01}, ValueError, "fraction must be at most 1, got 1.01"),
+        ({"fraction": math.nan}, ValueError, "fraction must be finite, got nan"),
+        ({"fraction": "all"}, TypeError, "fraction must be a number, got str 'all'"),
+        ({"alpha": None}, TypeError, "alpha must be a number, got NoneType None"),
+        ({"alpha": math.inf}, ValueError, "alpha must be finite, got inf"),
+        (
+            {"kind": "l2norm", "eps_place": "outside"},
+            ValueError,
+            "eps_place must be 'inside' (the default) for l2norm, got 'outside'",
+        ),
+        (
+            {"kind": "scalenorm", "eps_place": "outside"},
+            ValueError,
+            "eps_place must be 'inside' (the default) for scalenorm, got 'outside'",
+        ),
     ],
 )
 def test_bad_fields(fields, error, message):
@@ -54,7 +78,7 @@ def test_eps_that_is_allowed(eps):
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_bias_only_where_there_can_be_one(kind, affine, bias):
-    expected = bias and affine and kind in ("layernorm", "batchnorm")
+    expected = bias and affine and kind in ("layernorm", "batchnorm", "groupnorm", "instancenorm", "dyt")
     assert NormSpec(kind, affine=affine, bias=bias).bias is expected
 
 

@@ -21,6 +21,7 @@ OTHER_RUN = {
     "eval_windows": 6,
     "scales_at": (0, 1),
     "device": "cuda",
+    "dtype": "bfloat16",
 }
 OTHER_MODEL = {
     "vocab_size": 7,
@@ -51,6 +52,9 @@ OTHER_NORM = {
     "affine": False,
     "bias": False,
     "unbiased_running_var": False,
+    "groups": 4,
+    "fraction": 0.5,
+    "alpha": 1.0,
 }
 
 
@@ -129,6 +133,7 @@ def test_frozen(tiny):
         ("scales_at", [0], TypeError, r"scales_at must be a tuple, got list \[0\]"),
         ("scales_at", 0, TypeError, "scales_at must be a tuple, got int 0"),
         ("device", "tpu", ValueError, "device must be one of 'cpu', 'cuda', got 'tpu'"),
+        ("dtype", "float16", ValueError, "dtype must be one of 'float32', 'bfloat16', got 'float16'"),
     ],
 )
 def test_a_field_that_does_not_fit(tiny, field, value, error, sentence):
@@ -142,6 +147,7 @@ def test_a_field_that_does_not_fit(tiny, field, value, error, sentence):
         ({}, "pre layernorm, 1 layers, rate 0.01, seed 0"),
         ({"warmup": 50, "seed": 3, "lr": 3e-4}, "pre layernorm, 1 layers, rate 0.0003, warm-up 50, seed 3"),
         ({"model": {"placement": "none", "n_layers": 8}}, "none, 8 layers, rate 0.01, seed 0"),
+        ({"dtype": "bfloat16"}, "pre layernorm, 1 layers, bfloat16, rate 0.01, seed 0"),
         ({"model": {"placement": "post", "norm": NormSpec("rmsnorm")}}, "post rmsnorm, 1 layers, rate 0.01, seed 0"),
     ],
 )

@@ -139,7 +139,7 @@ def test_another_torch_is_another_key(store, full, monkeypatch):
         ("lab/sweep.py", False),
         ("lab/store.py", False),
         ("cli.py", False),
-        ("experiments/claims.py", False),
+        ("experiments/judge.py", False),
     ],
 )
 def test_the_code_that_matters(tmp_path, store_module, monkeypatch, file, matters):

@@ -9,6 +9,7 @@ import torch
 from normlab.lab import run
 from normlab.lab.run import validate, validation_baselines
 from normlab.models import Transformer
+from normlab.spec import NormSpec
 
 
 def window_loss(model: Transformer, ids: np.ndarray, starts: list[int], context: int) -> float:
@@ -128,3 +129,32 @@ def test_a_model_learns(tiny, corpus):
     assert after < validation_baselines(corpus, config.model.context, 64).unigram - 0.1
     assert before > math.log(len(corpus.vocab)) - 0.1
     assert result.outcome == "trains"
+
+
+@pytest.mark.parametrize("stats", ["float32", "input"])
+def test_bfloat16_is_the_same_loop_on_a_model_of_bfloat16(tiny, corpus, stats):
+    """Drawn in float32, then cast; every parameter, Adam's state with it; the loss in float32."""
+    config = tiny(model={"norm": NormSpec("rmsnorm", stats_dtype=stats)}, dtype="bfloat16", steps=4)
+    torch.manual_seed(0)
+    model = Transformer(config.model).bfloat16()
+    adam = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    order = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(4):
+        starts = torch.randint(len(corpus.train) - 8, (2,), generator=order).tolist()
+        batch = torch.stack([corpus.train[s : s + 9] for s in starts])
+        p = model(batch[:, :-1]).float().log_softmax(-1)
+        loss = -p.gather(-1, batch[:, 1:, None]).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    # The same roundings to bfloat16; the loss itself is rounded as float32.
+    assert run(config, corpus).train_loss == pytest.approx(losses, rel=1e-3)
+
+
+def test_bfloat16_starts_where_float32_does_and_then_differs(tiny, corpus):
+    half, single = run(tiny(dtype="bfloat16", steps=5), corpus), run(tiny(steps=5), corpus)
+    assert half.train_loss[0] == pytest.approx(single.train_loss[0], rel=2e-2)
+    assert half.train_loss != single.train_loss
+    assert run(tiny(dtype="bfloat16", steps=5), corpus).train_loss == half.train_loss

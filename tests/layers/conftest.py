@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import normlab
 from normlab.norms import batchnorm, layernorm, rmsnorm
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -123,6 +124,33 @@ def _fill(layer: Any, generator: np.random.Generator) -> Any:
             elif name == "running_var":
                 b.copy_(torch.tensor(generator.uniform(0.5, 2.0, b.shape)))
     return layer
+
+
+@pytest.fixture(params=["fused", "torch"])
+def kernels(request):
+    """Which kernels run: the fused ones where they take a call, or PyTorch's own operations."""
+    with normlab.use_kernels(request.param):
+        yield request.param
+
+
+def _agree(y: Any, reference: Any, kernels: str, length: int) -> None:
+    """Raise unless y is the reference, to the bit where both are computed by PyTorch.
+
+    The fused kernels add up in another order: a sum of n numbers is off by at most n units, which half precision,
+    whose sums are float32, sees where it changes one of its own roundings (of the normalized value, the product,
+    the sum with the bias).
+    """
+    if kernels == "torch":
+        assert torch.equal(y, reference)
+        return
+    roundings = 3 if y.element_size() == 2 else length + 16
+    atol = roundings * 2 * unit(y.dtype) * _top(reference.detach().double().numpy())
+    torch.testing.assert_close(y, reference, rtol=0, atol=atol)
+
+
+@pytest.fixture(scope="session")
+def agree():
+    return _agree
 
 
 @pytest.fixture(scope="session")

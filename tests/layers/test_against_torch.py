@@ -6,6 +6,8 @@ from torch import nn
 
 import normlab
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 # One row, no leading axes, several normalized axes, one column, an odd width beyond a vector register, no rows.
 ROWS = [
     ((4, 8), 8),

@@ -9,6 +9,7 @@ import torch
 
 import normlab
 from normlab import NormSpec, functional, make_norm
+from normlab.spec import KINDS
 
 X = torch.arange(24.0).view(4, 6)
 ONES = torch.ones(6)
@@ -240,7 +241,7 @@ def test_a_refused_batch_leaves_batchnorm_as_it_was(layer, batch, error, message
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        (("batch", 6), {}, ValueError, "kind must be one of 'layernorm', 'rmsnorm', 'batchnorm', 'none', got 'batch'"),
+        (("batch", 6), {}, ValueError, f"kind must be one of {', '.join(map(repr, KINDS))}, got 'batch'"),
         ((None, 6), {}, ValueError, "kind must be one of"),
         (("rmsnorm", 6), {"preset": "lama"}, ValueError, "preset must be one of"),
         (("layernorm", 6), {"preset": "llama"}, ValueError, "kind must be rmsnorm for preset 'llama', got 'layernorm'"),

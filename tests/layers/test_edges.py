@@ -7,6 +7,8 @@ from torch import nn
 import normlab
 from normlab import NormSpec, functional
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 # eps outside the square root sends a layer through the kernel's formula.
 LAYERS = [
     (normlab.LayerNorm, nn.LayerNorm, {}),

@@ -7,7 +7,7 @@ import torch
 
 import normlab
 from normlab import NormSpec, functional
-from normlab.kernels import KERNELS, choose, torch_ops
+from normlab.kernels import torch_ops
 
 SPECS = [
     {"eps_place": place, "offset": offset, "eps": eps}
@@ -103,6 +103,7 @@ def test_the_formula_is_what_torchs_fused_norms_compute(kind, dtype, monkeypatch
         options |= {"running_mean": layer.running_mean.clone(), "running_var": layer.running_var.clone()}
     expected = definition(kind, dy, x, layer.weight, getattr(layer, "bias", None), **options)
     monkeypatch.setattr(torch_ops, "_is_torch_formula", lambda *a: False)
+    monkeypatch.setattr("normlab.kernels._chosen", "torch")
     for name, value in run(layer, x, dy).items():
         check(value, expected[name])
 
@@ -153,29 +154,3 @@ def test_the_dtype_of_the_result(kind, fields, x_dtype, weight_dtype, result):
     layer = {"layernorm": normlab.LayerNorm, "rmsnorm": normlab.RMSNorm}[kind]
     y = layer(4, spec=NormSpec(kind, **fields), dtype=weight_dtype)(torch.randn(3, 4).to(x_dtype))
     assert y.dtype == result
-
-
-def test_the_last_kernel_takes_everything():
-    x = torch.randn(2, 3)
-    for kind in ("layernorm", "rmsnorm", "batchnorm"):
-        assert KERNELS[-1].refusal(x, None, NormSpec(kind)) is None
-        choice = choose(x, None, NormSpec(kind))
-        assert choice.kernel in KERNELS
-        assert choice.reason
-
-
-def test_a_refusal_is_told(monkeypatch):
-    class Refusing:
-        NAME = "picky"
-
-        @staticmethod
-        def refusal(x, weight, spec):
-            return "x is on the wrong device"
-
-    monkeypatch.setattr("normlab.kernels.KERNELS", (Refusing, torch_ops))
-    choice = choose(torch.randn(2, 3), None, NormSpec("rmsnorm"))
-    assert choice.kernel is torch_ops
-    assert choice.reason == "not picky: x is on the wrong device"
-    monkeypatch.setattr("normlab.kernels.KERNELS", (Refusing,))
-    with pytest.raises(RuntimeError, match="no kernel takes this call: not picky: x is on the wrong device"):
-        choose(torch.randn(2, 3), None, NormSpec("rmsnorm"))

@@ -1,73 +1,167 @@
-"""Norms on tensors, fast: the implementations that `normlab.layers` chooses from.
+"""Norms on tensors, fast, and which implementation runs.
 
-A kernel is a module with `rms_norm`, `layer_norm` and `batch_norm`, each a function of tensors and a
-NormSpec, and `refusal`, which says in a sentence why it does not take a call, or None when it does.
-`choose` returns the first that takes it. The last entry takes everything.
+RMSNorm and LayerNorm have fused kernels, for the CPU (`cpu`, Numba) and for the GPU (`gpu`, Triton); `fused` says
+what they compute. PyTorch's own operations (`torch_ops`) take everything that these do not. `choose` decides;
+`explain` says what it decides, and why.
 """
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from normlab.kernels import torch_ops
+from normlab import _check
+from normlab.kernels import cpu, gpu, torch_ops
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from normlab.kernels.fused import Backward, Forward
     from normlab.spec import NormSpec
+
+VARIABLE = "NORMLAB_KERNELS"
+CHOICES = ("fused", "torch")
 
 
 class Kernel(Protocol):
-    """What a module in KERNELS offers. Arguments have been checked by the caller."""
+    """What a module with fused kernels offers."""
 
     @property
     def NAME(self) -> str:
         """The name in reports."""
         ...
 
-    def refusal(self, x: "Tensor", weight: "Tensor | None", spec: "NormSpec") -> str | None:
-        """Why this kernel does not take the call, or None."""
+    def refusal(
+        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+    ) -> str | None:
+        """Why it does not take a call that `unfusable` lets pass, or None."""
         ...
 
-    def rms_norm(self, x: "Tensor", shape: list[int], weight: "Tensor | None", spec: "NormSpec") -> "Tensor":
-        """As `normlab.functional.rms_norm`."""
+    def forward(
+        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+    ) -> "Forward":
+        """See `fused`."""
         ...
 
-    def layer_norm(
-        self, x: "Tensor", shape: list[int], weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
-    ) -> "Tensor":
-        """As `normlab.functional.layer_norm`."""
-        ...
-
-    def batch_norm(
+    def backward(
         self,
+        dy: "Tensor",
+        dtotal: "Tensor | None",
         x: "Tensor",
-        running_mean: "Tensor | None",
-        running_var: "Tensor | None",
         weight: "Tensor | None",
-        bias: "Tensor | None",
-        training: bool,
-        momentum: float,
+        stats: "Tensor",
         spec: "NormSpec",
-    ) -> "Tensor":
-        """As `normlab.functional.batch_norm`."""
+        bias_dtype: "torch.dtype | None",
+    ) -> "Backward":
+        """See `fused`."""
         ...
 
 
 class Choice(NamedTuple):
-    """The kernel that runs, and why those before it do not."""
+    """The fused kernel that runs, or None for PyTorch's own operations, and why no other."""
 
-    kernel: Kernel
+    kernel: Kernel | None
     reason: str
 
 
-KERNELS: tuple[Kernel, ...] = (torch_ops,)
+class Explanation(NamedTuple):
+    """Which kernel runs a call, and why: "numba", "triton" or "torch"."""
+
+    kernel: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kernel}: {self.reason}"
 
 
-def choose(x: "Tensor", weight: "Tensor | None", spec: "NormSpec") -> Choice:
-    """The first kernel that takes this call."""
-    refused = []
-    for kernel in KERNELS:
-        why = kernel.refusal(x, weight, spec)
-        if why is None:
-            return Choice(kernel, "; ".join(refused) or "first choice")
-        refused.append(f"not {kernel.NAME}: {why}")
-    raise RuntimeError(f"no kernel takes this call: {'; '.join(refused)}")
+_chosen = os.environ.get(VARIABLE, "fused")
+if _chosen not in CHOICES:
+    raise ValueError(f"the variable {VARIABLE} must be one of {', '.join(CHOICES)}, got {_chosen!r}")
+
+
+@contextmanager
+def use_kernels(which: str) -> Iterator[None]:
+    """Within this context, in all threads: "fused" (the default; PyTorch's operations where no fused kernel fits) or
+    "torch" (PyTorch's operations alone). The environment variable NORMLAB_KERNELS sets it for a process.
+
+    Raises:
+        ValueError: for another name.
+    """
+    global _chosen
+    _check.one_of("which", which, CHOICES)
+    before, _chosen = _chosen, which
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def chosen() -> str:
+    """What `use_kernels` was last told, in force now."""
+    return _chosen
+
+
+@lru_cache(maxsize=1024)
+def unfusable(
+    x: "torch.dtype", weight: "torch.dtype | None", bias: "torch.dtype | None", spec: "NormSpec"
+) -> str | None:
+    """Why no fused kernel computes this spec on these dtypes, or None."""
+    half = x in torch_ops.HALVES
+    if spec.kind not in ("rmsnorm", "layernorm"):
+        return f"there is no fused kernel for kind {spec.kind!r}"
+    if spec.eps_place != "inside":
+        return 'eps_place is "outside"'
+    if half and spec.stats_dtype != "float32":
+        return f"the statistics are taken in {str(x).removeprefix('torch.')}"
+    if spec.scale_dtype != "stats" and any(p not in (None, x) for p in (weight, bias)):
+        return f'scale_dtype is "{spec.scale_dtype}" and the parameters are not of the input\'s dtype'
+    return None
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Once a process."""
+    warnings.warn(sentence, stacklevel=5)
+
+
+def choose(
+    x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+) -> Choice:
+    """What runs a call."""
+    if _chosen == "torch":
+        return Choice(None, "no fused kernel was asked for")
+    why = unfusable(x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype, spec)
+    if why is not None:
+        return Choice(None, why)
+    kernel = cpu if x.device.type == "cpu" else gpu
+    why = kernel.refusal(x, residual, weight, bias, spec)
+    if why is None:
+        return Choice(kernel, "fused")
+    if "not installed" in why:
+        _warn(f"normlab runs on PyTorch's own operations, which are slower: {why}")
+    return Choice(None, why)
+
+
+def explain(
+    x: "Tensor",
+    *,
+    spec: "NormSpec",
+    weight: "Tensor | None" = None,
+    bias: "Tensor | None" = None,
+    residual: "Tensor | None" = None,
+) -> Explanation:
+    """Which kernel would run, and why.
+
+    Args:
+        x: the input, of the dtype and on the device in question.
+        spec: what is computed.
+        weight, bias, residual: as in the call.
+
+    >>> normlab.explain(torch.randn(4, 8), spec=normlab.NormSpec("rmsnorm"))
+    Explanation(kernel='numba', reason='fused')
+    """
+    kernel, reason = choose(x, residual, weight, bias, spec)
+    return Explanation("torch" if kernel is None else kernel.NAME, reason)

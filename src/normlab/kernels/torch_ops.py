@@ -7,13 +7,7 @@ from torch import Tensor
 
 from normlab.spec import NormSpec
 
-NAME = "torch"
 HALVES = (torch.float16, torch.bfloat16)
-
-
-def refusal(x: Tensor, weight: Tensor | None, spec: NormSpec) -> str | None:
-    """Never refuses."""
-    return None
 
 
 def _is_torch_formula(x: Tensor, spec: NormSpec, *parameters: Tensor | None) -> bool:
@@ -78,6 +72,13 @@ def layer_norm(x: Tensor, shape: list[int], weight: Tensor | None, bias: Tensor 
     c = h - h.mean(axes, keepdim=True)
     v = c.pow(2).mean(axes, keepdim=True)
     return _scaled(c * _factor(v, _eps(x, spec), spec.eps_place), x, weight, bias, spec)
+
+
+def norm(x: Tensor, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Tensor:
+    """rms_norm or layer_norm, by the spec's kind."""
+    if spec.kind == "rmsnorm":
+        return rms_norm(x, shape, weight, spec)
+    return layer_norm(x, shape, weight, bias, spec)
 
 
 def batch_norm(

@@ -8,6 +8,7 @@ from normlab import _check
 from normlab.models.config import TransformerConfig
 
 Device = Literal["cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16"]
 
 # torch's generators take no larger seed.
 SEEDS = 2**64
@@ -39,6 +40,8 @@ class RunConfig:
         eval_windows: sequences in a validation; the same for all runs.
         scales_at: steps whose forward and backward pass are measured layer by layer.
         device: "cpu" (one thread) or "cuda".
+        dtype: of parameters, activations, gradients and Adam's state alike: "bfloat16" keeps no float32 copy of the
+            weights. Weights are drawn in float32 and the loss is taken in float32, whatever the dtype.
 
     Raises:
         TypeError, ValueError: one sentence on the field that does not fit.
@@ -55,6 +58,7 @@ class RunConfig:
     eval_windows: int = 64
     scales_at: tuple[int, ...] = (0,)
     device: Device = "cpu"
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, TransformerConfig):
@@ -73,6 +77,7 @@ class RunConfig:
         for step in self.scales_at:
             _check.whole("scales_at", step, least=0)
         _check.one_of("device", self.device, get_args(Device))
+        _check.one_of("dtype", self.dtype, get_args(Dtype))
 
     @property
     def cost(self) -> float:
@@ -87,4 +92,5 @@ class RunConfig:
         m = self.model
         norm = "" if m.placement == "none" else f" {m.norm.kind}"
         warmup = f", warm-up {self.warmup}" if self.warmup else ""
-        return f"{m.placement}{norm}, {m.n_layers} layers, rate {self.lr:g}{warmup}, seed {self.seed}"
+        dtype = "" if self.dtype == "float32" else f", {self.dtype}"
+        return f"{m.placement}{norm}, {m.n_layers} layers{dtype}, rate {self.lr:g}{warmup}, seed {self.seed}"

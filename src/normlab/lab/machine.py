@@ -6,7 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -20,11 +21,11 @@ def describe(device: str = "cpu") -> dict[str, str]:
     if device == "cuda":
         import torch
 
-        processor = torch.cuda.get_device_name()
+        name = torch.cuda.get_device_name()
     else:
-        processor = f"{_processor()}, {os.cpu_count()} logical cores, one thread a run"
+        name = f"{processor()}, {os.cpu_count()} logical cores, one thread a run"
     return {
-        "processor": processor,
+        "processor": name,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "normlab": version("normlab"),

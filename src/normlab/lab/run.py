@@ -79,8 +79,9 @@ def windows(ids: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats per character."""
-    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    """Mean cross-entropy in nats per character, in at least float32: a loss of bfloat16 has three digits."""
+    logits = model(inputs).flatten(0, 1)
+    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets.flatten())
 
 
 def validation_windows(corpus: Corpus, context: int, n: int) -> tuple[Tensor, Tensor]:
@@ -129,7 +130,7 @@ def run(config: RunConfig, corpus: Corpus) -> RunResult:
 
 
 def _train(config: RunConfig, corpus: Corpus) -> RunResult:
-    model = Transformer(config.model).to(config.device)
+    model = Transformer(config.model).to(config.device, getattr(torch, config.dtype))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     order = torch.Generator().manual_seed(config.seed)
     losses: list[float] = []

@@ -19,6 +19,7 @@ import msgspec
 import torch
 
 import normlab
+from normlab import kernels
 from normlab._check import InputError
 from normlab.lab.config import RunConfig
 from normlab.lab.run import RunResult
@@ -51,7 +52,8 @@ def code_digest() -> str:
 
 def key_of(config: RunConfig) -> str:
     """The key of a run."""
-    return hashlib.sha256(f"{config.canonical()}\n{code_digest()}\n{torch.__version__}".encode()).hexdigest()
+    parts = (config.canonical(), code_digest(), torch.__version__, kernels.chosen())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

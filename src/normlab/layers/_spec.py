@@ -31,9 +31,11 @@ def check_spec(spec: Any, kind: Kind, *, eps: float | None, default_eps: float |
         raise TypeError(f"spec must be {allowed}, got {type(spec).__name__}")
     if spec.kind != kind:
         raise ValueError(f"spec must be of kind {kind!r} here, got {spec.kind!r}")
+    if eps is default_eps or (isinstance(eps, float) and eps == default_eps):
+        return
     if eps is not None:
         _check.number("eps", eps, least=0)
-    if eps not in (default_eps, spec.eps):
+    if eps != spec.eps:
         raise ValueError(f"eps is part of the spec ({spec.eps}): give it there, got eps={eps}")
 
 

@@ -1,4 +1,5 @@
-"""rms_norm, layer_norm and batch_norm with the signatures of torch.nn.functional, plus `spec=`.
+"""rms_norm, layer_norm and batch_norm with the signatures of torch.nn.functional, plus `spec=`; and the first two
+with a residual added.
 
 Arguments are checked here, once; a kernel then computes (see `normlab.kernels`).
 """
@@ -10,8 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from normlab import _check
-from normlab.kernels import choose
+from normlab.kernels import torch_ops
+from normlab.layers._fused import Added
 from normlab.layers._spec import check_spec, sizes
+from normlab.layers.fused import norm
 from normlab.spec import Kind, NormSpec
 
 RMS_NORM = NormSpec.preset("torch", "rmsnorm")
@@ -84,7 +87,7 @@ def rms_norm(
     spec = _spec("rmsnorm", spec, RMS_NORM, eps)
     check_tensor("input", input)
     shape = _check_shapes(input, normalized_shape, weight=weight)
-    return choose(input, weight, spec).kernel.rms_norm(input, shape, weight, spec)
+    return norm(input, None, shape, weight, None, spec)
 
 
 def layer_norm(
@@ -116,7 +119,74 @@ def layer_norm(
     spec = _spec("layernorm", spec, LAYER_NORM, eps)
     check_tensor("input", input)
     shape = _check_shapes(input, normalized_shape, weight=weight, bias=bias)
-    return choose(input, weight, spec).kernel.layer_norm(input, shape, weight, bias, spec)
+    return norm(input, None, shape, weight, bias, spec)
+
+
+def _check_residual(input: Tensor, residual: Tensor) -> None:
+    check_tensor("residual", residual)
+    if residual.shape != input.shape:
+        raise ValueError(f"residual must have the shape of input, {list(input.shape)}, got {list(residual.shape)}")
+    if residual.dtype != input.dtype:
+        raise TypeError(f"residual must have the dtype of input, {input.dtype}, got {residual.dtype}")
+
+
+def add_rms_norm(
+    input: Float[Tensor, "..."],
+    residual: Float[Tensor, "..."],
+    normalized_shape: Sequence[int],
+    weight: Float[Tensor, "..."] | None = None,
+    eps: float | None = None,
+    *,
+    spec: NormSpec | None = None,
+) -> Added:
+    """total = input + residual and rms_norm(total), in one pass over memory.
+
+    Args:
+        input: shape (*, *normalized_shape).
+        residual: of input's shape and dtype.
+        normalized_shape, weight, eps, spec: as in `rms_norm`.
+
+    Returns:
+        (total, normed), new tensors of input's shape; the gradients of both flow to input and residual.
+
+    Raises:
+        TypeError, ValueError: one sentence on the argument that does not fit.
+    """
+    spec = _spec("rmsnorm", spec, RMS_NORM, eps)
+    check_tensor("input", input)
+    _check_residual(input, residual)
+    shape = _check_shapes(input, normalized_shape, weight=weight)
+    return norm(input, residual, shape, weight, None, spec)
+
+
+def add_layer_norm(
+    input: Float[Tensor, "..."],
+    residual: Float[Tensor, "..."],
+    normalized_shape: Sequence[int],
+    weight: Float[Tensor, "..."] | None = None,
+    bias: Float[Tensor, "..."] | None = None,
+    eps: float = 1e-5,
+    *,
+    spec: NormSpec | None = None,
+) -> Added:
+    """total = input + residual and layer_norm(total), in one pass over memory.
+
+    Args:
+        input: shape (*, *normalized_shape).
+        residual: of input's shape and dtype.
+        normalized_shape, weight, bias, eps, spec: as in `layer_norm`.
+
+    Returns:
+        (total, normed), new tensors of input's shape; the gradients of both flow to input and residual.
+
+    Raises:
+        TypeError, ValueError: one sentence on the argument that does not fit.
+    """
+    spec = _spec("layernorm", spec, LAYER_NORM, eps)
+    check_tensor("input", input)
+    _check_residual(input, residual)
+    shape = _check_shapes(input, normalized_shape, weight=weight, bias=bias)
+    return norm(input, residual, shape, weight, bias, spec)
 
 
 def batch_norm(
@@ -160,5 +230,4 @@ def batch_norm(
         raise ValueError("running_mean and running_var must be given together, got only one of them")
     if (training or running_mean is None) and input.numel() == channels > 0:
         raise ValueError(f"input must hold more than 1 value per channel for its statistics, got {list(input.shape)}")
-    kernel = choose(input, weight, spec).kernel
-    return kernel.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, spec)
+    return torch_ops.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, spec)

@@ -4,11 +4,29 @@ import torch
 from torch import nn
 
 from normlab.layers.batchnorm import BatchNorm1d
+from normlab.layers.crmsnorm import CRMSNorm
+from normlab.layers.dyt import DyT
+from normlab.layers.groupnorm import GroupNorm
+from normlab.layers.instancenorm import InstanceNorm1d
+from normlab.layers.l2norm import L2Norm
 from normlab.layers.layernorm import LayerNorm
+from normlab.layers.prmsnorm import PRMSNorm
 from normlab.layers.rmsnorm import RMSNorm
+from normlab.layers.scalenorm import ScaleNorm
 from normlab.spec import NormSpec
 
-LAYERS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm, "batchnorm": BatchNorm1d}
+LAYERS: dict[str, type[nn.Module]] = {
+    "layernorm": LayerNorm,
+    "rmsnorm": RMSNorm,
+    "batchnorm": BatchNorm1d,
+    "groupnorm": GroupNorm,
+    "instancenorm": InstanceNorm1d,
+    "scalenorm": ScaleNorm,
+    "crmsnorm": CRMSNorm,
+    "prmsnorm": PRMSNorm,
+    "dyt": DyT,
+    "l2norm": L2Norm,
+}
 
 
 def make_norm(
@@ -22,13 +40,14 @@ def make_norm(
     """The layer that computes a spec over `dim` features.
 
     Args:
-        spec: a NormSpec, or a kind ("rmsnorm", "layernorm", "batchnorm", "none").
-        dim: size of the normalized axis (channels for batchnorm).
+        spec: a NormSpec, or a kind: "layernorm", "rmsnorm", "batchnorm", "groupnorm" (of 32 groups, unless a
+            NormSpec says otherwise), "instancenorm", "scalenorm", "crmsnorm", "prmsnorm", "dyt", "l2norm" or "none".
+        dim: size of the normalized axis; channels for batchnorm, groupnorm and instancenorm.
         preset: with a kind, whose details to take ("llama", ...).
         device, dtype: of the parameters.
 
     Raises:
-        ValueError: for an unknown kind or preset, or a preset beside a whole spec.
+        ValueError: for an unknown kind or preset, a preset beside a whole spec, or groups that do not divide dim.
     """
     if isinstance(spec, NormSpec):
         if preset is not None:
@@ -37,4 +56,5 @@ def make_norm(
         spec = NormSpec(spec) if preset is None else NormSpec.preset(preset, spec)  # pyright: ignore[reportArgumentType]
     if spec.kind == "none":
         return nn.Identity()
-    return LAYERS[spec.kind](dim, device=device, dtype=dtype, spec=spec)
+    arguments = (spec.groups, dim) if spec.kind == "groupnorm" else (dim,)
+    return LAYERS[spec.kind](*arguments, device=device, dtype=dtype, spec=spec)

@@ -3,6 +3,30 @@
 Every other form of a normalization in this package is compared with these, never with itself.
 """
 
-from normlab.norms import batchnorm, layernorm, rmsnorm
+from normlab.norms import (
+    adaptive,
+    batchnorm,
+    crmsnorm,
+    dyt,
+    groupnorm,
+    instancenorm,
+    l2norm,
+    layernorm,
+    prmsnorm,
+    rmsnorm,
+    scalenorm,
+)
 
-__all__ = ["batchnorm", "layernorm", "rmsnorm"]
+__all__ = [
+    "adaptive",
+    "batchnorm",
+    "crmsnorm",
+    "dyt",
+    "groupnorm",
+    "instancenorm",
+    "l2norm",
+    "layernorm",
+    "prmsnorm",
+    "rmsnorm",
+    "scalenorm",
+]

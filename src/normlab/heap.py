@@ -1,0 +1,38 @@
+"""Keep freed memory in the process, so that the next tensor does not have to ask the system for it.
+
+With glibc's defaults every block of more than some megabytes is mapped afresh and given back when it is freed; then
+each of its pages costs a fault when it is first written, and the faults of a large tensor cost more than the
+arithmetic on it. After `keep_heap` such blocks come from the heap, which is never given back.
+"""
+
+import ctypes
+import sys
+
+# mallopt's parameters, from malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+MOST = 2**31 - 1
+TOP_PAD = 1 << 26
+
+
+def keep_heap() -> str:
+    """Tell glibc to keep freed memory for the process, for the rest of its life, and say what was done.
+
+    It concerns all of the process, not only this library, and the process keeps the memory of its highest moment:
+    that is why nothing calls it unasked. Without glibc nothing is done, and the sentence says so.
+
+    Equivalent, from outside: MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=67108864.
+
+    Returns:
+        A sentence.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version.restype = ctypes.c_char_p
+        version = libc.gnu_get_libc_version().decode()
+        mallopt = libc.mallopt
+    except (OSError, AttributeError, TypeError):
+        return f"The heap is as it was: only glibc can be told to keep it, and this is {sys.platform} without it."
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, MOST), (M_TOP_PAD, TOP_PAD))
+    if not all(mallopt(parameter, value) for parameter, value in settings):
+        return f"The heap is as it was, or nearly: glibc {version} refused a setting."
+    return f"glibc {version} keeps freed memory for this process: no block is mapped on its own or given back."

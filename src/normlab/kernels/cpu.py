@@ -1,0 +1,94 @@
+"""The CPU kernels on tensors: Numba's code behind the interface of `fused`."""
+
+import platform
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from normlab.kernels import cpu_plan
+from normlab.kernels.fused import Backward, Forward
+from normlab.spec import NormSpec
+
+NAME = "numba"
+
+NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+@cache
+def unusable() -> str | None:
+    """Why no kernel of this module can run on this machine, or None."""
+    if find_spec("llvmlite") is None or find_spec("numba") is None:
+        return "Numba is not installed (pip install numba)"
+    import llvmlite.binding as llvm
+
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        features = llvm.get_host_cpu_features()
+        missing = [name for name in ("fma", "f16c") if not features.get(name)]
+        if missing:
+            return f"this processor has no {' and no '.join(missing)}"
+    return None
+
+
+def refusal(
+    x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec
+) -> str | None:
+    """Why these kernels do not take the call, or None."""
+    if x.device.type != "cpu":
+        return f"input is on {x.device}"
+    return unusable()
+
+
+def _name(tensor: Tensor | None) -> str:
+    return "" if tensor is None else NAMES[tensor.dtype]
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Forward:
+    """See `fused`. All tensors are contiguous, and x is (rows, n)."""
+    rows, n = x.shape
+    plan = cpu_plan.plan(NAMES[x.dtype], _name(weight), _name(bias), residual is not None, False, spec)
+    y = torch.empty_like(x)
+    total = None if residual is None else torch.empty_like(x)
+    stats = x.new_empty((rows, 1 + plan.forward.layer), dtype=torch.float64)
+    if x.numel():
+        cpu_plan.run_forward(
+            plan, rows, n, x.data_ptr(), _address(residual), _address(weight), _address(bias), y.data_ptr(),
+            _address(total), stats.data_ptr(),
+        )  # fmt: skip
+    return Forward(y, total, stats)
+
+
+def backward(
+    dy: Tensor,
+    dtotal: Tensor | None,
+    x: Tensor,
+    weight: Tensor | None,
+    stats: Tensor,
+    spec: NormSpec,
+    bias_dtype: torch.dtype | None,
+) -> Backward:
+    """See `fused`. All tensors are contiguous; x is what was normalized: the sum, where a residual was added."""
+    rows, n = x.shape
+    bias = "" if bias_dtype is None else NAMES[bias_dtype]
+    plan = cpu_plan.plan(NAMES[x.dtype], _name(weight), bias, False, dtotal is not None, spec)
+    dx = torch.empty_like(x)
+    dweight = None if weight is None else torch.empty_like(weight)
+    dbias = None if bias_dtype is None else x.new_empty(n, dtype=bias_dtype)
+    if x.numel():
+        parameters = (weight is not None) + (bias_dtype is not None)
+        length = plan.wide * cpu_plan.partial_length(rows, n, parameters)
+        partial = torch.empty(length, dtype=torch.uint8)
+        cpu_plan.run_backward(
+            plan, rows, n, dy.data_ptr(), _address(dtotal), x.data_ptr(), _address(weight), stats.data_ptr(),
+            dx.data_ptr(), partial.data_ptr(), _address(dweight), _address(dbias),
+        )  # fmt: skip
+    else:
+        for sums in (dweight, dbias):
+            if sums is not None:
+                sums.zero_()
+    return Backward(dx, dweight, dbias)

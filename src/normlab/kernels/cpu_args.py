@@ -1,0 +1,14 @@
+"""The arguments of the CPU kernels: words of 64 bits in memory, in this order.
+
+Addresses, counts and flags are integers; `eps` and `offset` are float64. `next` and `done` start at 0 and are counted
+up by the threads. Absent tensors have the address 0.
+"""
+
+FORWARD = (
+    "next", "rows", "n", "chunk", "streaming",
+    "x", "residual", "weight", "bias", "y", "total", "stats", "eps", "offset",
+)  # fmt: skip
+BACKWARD = (
+    "next", "done", "rows", "n", "block", "streaming",
+    "dy", "dtotal", "x", "weight", "stats", "dx", "partial", "dweight", "dbias", "offset",
+)  # fmt: skip

@@ -1,0 +1,122 @@
+"""The forward kernel of the CPU: RMSNorm or LayerNorm over rows, by the formulas of `fused`.
+
+`forward` makes the body of a kernel for one combination of element types and options. A body gets the address of its
+arguments (`cpu_args` names the words) and works until no rows are left: every thread that runs it takes the next few
+rows by adding to the word `next`, so that one thread or twenty can share the work, and nobody waits for a slow one.
+Rows go several at a time, which hides the latency of the sums and shares the loads of the weight.
+
+A row is computed by the same operations whoever takes it, alone or as one of several.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from normlab.kernels.cpu_args import FORWARD
+from normlab.kernels.cpu_memory import (
+    SIZE,
+    address_of,
+    fence,
+    load,
+    load_first,
+    prefetch,
+    real,
+    rounded,
+    store,
+    store_column,
+    store_first,
+    take,
+    word,
+)
+from normlab.kernels.cpu_sweeps import inlined, sweeps, types_of
+from normlab.kernels.cpu_vector import across, column, down, fma, root, tile
+
+(NEXT, ROWS, N, CHUNK, STREAMING, X, RESIDUAL, WEIGHT, BIAS, Y, TOTAL, STATS, EPS, OFFSET) = range(len(FORWARD))
+
+
+def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool) -> Callable[[Any], None]:
+    """The body of a forward kernel.
+
+    Args:
+        E, W, B: element types of x, weight and bias; None where there is none.
+        layer: LayerNorm; else RMSNorm.
+        add: a residual is added first.
+        shifted: the scale is offset + weight.
+        cast: the normalized value, the scale and their product are rounded to x's type (scale_dtype "input").
+    """
+    kernel = types_of(E)
+    _, A, MANY, ONE, LANES = kernel
+    fetch, put, centred, scale, sums, squares = sweeps(kernel, layer, shifted, cast)
+    weighted, biased = W is not None, B is not None
+    W, B = W or E, B or E
+    COUNT, SIZE_E, SIZE_STATS = MANY.rows, SIZE[E], 16 if layer else 8
+
+    @inlined
+    def add_residual(R, x, r, t, stride, n):
+        """t = round(x + r)."""
+        main = n - n % LANES
+        for j in range(0, main, LANES):
+            store(E, t, stride, j, load(R, E, A, x, stride, j) + load(R, E, A, r, stride, j))
+        if main < n:
+            rest = n - main
+            both = load_first(R, E, A, x, stride, main, rest) + load_first(R, E, A, r, stride, main, rest)
+            store_first(E, t, stride, main, both, rest)
+
+    @inlined
+    def columns(R, x, w, b, y, stride, j, count, streaming, hi, lo, s, offset):
+        """Write y of a tile."""
+        h = centred(fetch(R, E, x, stride, j, count), hi, lo) * s
+        if cast:
+            h = rounded(E, h)
+        if weighted:
+            g = scale(R, W, w, j, count, offset)
+            h = fma(h, g, down(R, fetch(ONE, B, b, 0, j, count))) if biased and not cast else h * g
+        if biased and cast:
+            h = rounded(E, h) + down(R, fetch(ONE, B, b, 0, j, count))
+        put(E, y, stride, j, h, count, streaming)
+
+    @inlined
+    def rows_from(R, p, row, streaming):
+        """As many rows as a tile of shape R has."""
+        n = word(p, N)
+        stride, at = n * SIZE_E, row * n * SIZE_E
+        x, w, b, y = word(p, X) + at, word(p, WEIGHT), word(p, BIAS), word(p, Y) + at
+        if add:
+            t = word(p, TOTAL) + at
+            add_residual(R, x, word(p, RESIDUAL) + at, t, stride, n)
+            x = t
+        stats = word(p, STATS) + row * SIZE_STATS
+        length = column(R, float(n))
+        hi = lo = tile(R, A, 0.0)
+        if layer:
+            mean = sums(R, x, stride, n) / length
+            hi, lo = across(R, A, mean), across(R, A, mean - rounded(A, mean))
+            store_column(stats, SIZE_STATS, mean)
+        v = squares(R, x, stride, n, hi, lo) / length
+        rstd = column(R, 1.0) / root(v + column(R, real(p, EPS)))
+        store_column(stats + SIZE_STATS - 8, SIZE_STATS, rstd)
+        s, offset = across(R, A, rstd), tile(ONE, A, real(p, OFFSET))
+        main = n - n % LANES
+        for j in range(0, main, LANES):
+            columns(R, x, w, b, y, stride, j, None, streaming, hi, lo, s, offset)
+            # The next rows, which the processor would look for only when these are done.
+            prefetch(R, E, x + COUNT * stride, stride, j)
+        if main < n:
+            columns(R, x, w, b, y, stride, main, n - main, streaming, hi, lo, s, offset)
+
+    def body(arguments):
+        p = address_of(arguments)
+        rows, chunk, streaming = word(p, ROWS), word(p, CHUNK), word(p, STREAMING) != 0
+        while True:
+            row = take(p, NEXT, chunk)
+            if row >= rows:
+                break
+            end = min(row + chunk, rows)
+            while row + COUNT <= end:
+                rows_from(MANY, p, row, streaming)
+                row += COUNT
+            while row < end:
+                rows_from(ONE, p, row, streaming)
+                row += 1
+        fence()
+
+    return body

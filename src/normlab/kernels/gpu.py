@@ -1,0 +1,122 @@
+"""RMSNorm and LayerNorm on a GPU, fused, in Triton: what `normlab.kernels.fused` says, for CUDA and ROCm tensors.
+
+Triton is imported when a GPU tensor first comes, so importing this module is cheap, and works without Triton. With
+TRITON_INTERPRET=1 in the environment the kernels run in Triton's interpreter, on CPU tensors: slow, for tests.
+"""
+
+import os
+from functools import cache
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from normlab.kernels.fused import Backward, Forward
+from normlab.spec import NormSpec
+
+NAME = "triton"
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HALVES = DTYPES[:2]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@cache
+def _no_triton() -> str | None:
+    try:
+        import_module("triton")
+    except ImportError:
+        return "triton is not installed (pip install triton)"
+    return None
+
+
+def _interpreted() -> bool:
+    """Whether the kernels run in Triton's interpreter."""
+    if "TRITON_INTERPRET" not in os.environ or _no_triton():
+        return False
+    from normlab.kernels.gpu_rows import INTERPRETED
+
+    return bool(INTERPRETED.value)
+
+
+@cache
+def _too_old(device: torch.device) -> str | None:
+    major, minor = torch.cuda.get_device_capability(device)
+    if torch.version.hip is None and major < 8:
+        return f"the GPU's compute capability is {major}.{minor}, and Triton needs 8.0"
+    return None
+
+
+def _refused_device(x: Tensor) -> str | None:
+    if not x.is_cuda:
+        return (
+            None
+            if x.device.type == "cpu" and _interpreted()
+            else f"the tensor is on {x.device.type}, not on a CUDA device"
+        )
+    return _no_triton() or _too_old(x.device)
+
+
+def refusal(
+    x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec
+) -> str | None:
+    """Why the kernels do not take the call, or None when they do."""
+    if (why := _refused_device(x)) is not None:
+        return why
+    if spec.kind not in ("rmsnorm", "layernorm"):
+        return f"it computes rmsnorm and layernorm, not {spec.kind}"
+    given = [t for t in (x, residual, weight, bias) if t is not None]
+    if any(t.device != x.device for t in given):
+        return "the tensors are on different devices"
+    if unknown := [t.dtype for t in given if t.dtype not in DTYPES]:
+        return f"it computes {', '.join(map(_name, DTYPES))}, not {_name(unknown[0])}"
+    if residual is not None and residual.dtype != x.dtype:
+        return f"the residual is {_name(residual.dtype)}, the input {_name(x.dtype)}"
+    if spec.eps_place == "outside":
+        return "it adds eps inside of the square root only"
+    if spec.stats_dtype == "input" and x.dtype in HALVES:
+        return f"it takes statistics in float32, not in {_name(x.dtype)}"
+    if spec.scale_dtype != "stats" and any(p is not None and p.dtype != x.dtype for p in (weight, bias)):
+        return f"with scale_dtype {spec.scale_dtype!r} it takes parameters of the input's dtype, {_name(x.dtype)}, only"
+    return None
+
+
+def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Forward:
+    """The forward pass of `normlab.kernels.fused`, of a call that is not refused.
+
+    Args:
+        x: (rows, n), contiguous.
+        residual: (rows, n), contiguous, of x's dtype, or None.
+        weight, bias: (n,), contiguous, or None: a scale of 1, nothing added.
+        spec: what to compute.
+    """
+    from normlab.kernels import gpu_launch
+
+    return gpu_launch.forward(x, residual, weight, bias, spec)
+
+
+def backward(
+    dy: Tensor,
+    dtotal: Tensor | None,
+    x: Tensor,
+    weight: Tensor | None,
+    stats: Tensor,
+    spec: NormSpec,
+    bias_dtype: torch.dtype | None,
+) -> Backward:
+    """The backward pass of `normlab.kernels.fused`.
+
+    Args:
+        dy: (rows, n), contiguous: the gradient by y.
+        dtotal: (rows, n), contiguous: the gradient by total from elsewhere, or None.
+        x: (rows, n), contiguous: what was normalized (total, where there was a residual).
+        weight: (n,), as in the forward pass.
+        stats: of the forward pass.
+        spec: what was computed.
+        bias_dtype: the dtype in which dbias is wanted, or None where there is no bias.
+    """
+    from normlab.kernels import gpu_launch
+
+    return gpu_launch.backward(dy, dtotal, x, weight, stats, spec, bias_dtype)

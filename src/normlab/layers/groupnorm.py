@@ -1,0 +1,109 @@
+"""GroupNorm as a PyTorch layer."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from normlab import _check
+from normlab.layers import functional
+from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
+from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.spec import NormSpec
+
+
+def _size(name: str, value: object) -> int:
+    if isinstance(value, Iterable):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    (size,) = sizes(name, value, "an int")
+    return size
+
+
+class GroupNorm(WithSpec, nn.GroupNorm):
+    """y = (x - mean) / sqrt(var + eps) * (offset + weight) + bias, with the statistics of each sample's groups.
+
+    The channels are divided, in their order, into num_groups groups; mean and variance are taken over a group's
+    channels and over space. A torch.nn.GroupNorm: same constructor, same state_dict keys.
+
+    Args:
+        num_groups: how many groups; must divide num_channels.
+        num_channels: channels.
+        eps: added to the (biased) variance.
+        affine: whether there are weight and bias, of shape (num_channels,).
+        device, dtype: of the parameters.
+        bias: whether an affine layer has a bias.
+        spec: a NormSpec of kind "groupnorm", for all details; its `groups` must be num_groups.
+
+    Raises:
+        TypeError, ValueError: for groups that do not divide the channels, a spec of another kind, or an eps or
+            num_groups that contradicts it.
+
+    Source: Wu & He 2018, arXiv:1803.08494. Definition: `normlab.norms.groupnorm`.
+
+    FAQ:
+        What about half precision? Statistics are float32. torch's own operation saves them for the backward pass in
+        the dtype of the parameters, which costs digits of the weight's gradient where the mean is large.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+        spec: NormSpec | str | None = None,
+    ) -> None:
+        resolved = resolve("groupnorm", spec, eps=eps, default_eps=1e-5, affine=affine, bias=bias)
+        num_groups, num_channels = _size("num_groups", num_groups), _size("num_channels", num_channels)
+        _check.whole("num_groups", num_groups)
+        if spec is not None:
+            agree("num_groups", num_groups, resolved.groups, resolved.groups)
+        if num_channels % num_groups:
+            raise ValueError(f"num_groups must divide num_channels, {num_channels}, got {num_groups}")
+        self._spec = replace(resolved, groups=num_groups)
+        super().__init__(
+            num_groups,
+            num_channels,
+            resolved.eps,  # pyright: ignore[reportArgumentType]
+            resolved.affine,
+            device,
+            dtype,
+        )
+        if not resolved.bias:
+            self.bias = None
+
+    def reset_parameters(self) -> None:
+        """Fill the weight so that the scale is 1, and the bias with 0."""
+        if self.weight is not None:
+            nn.init.constant_(self.weight, 1.0 - self.spec.offset)
+            if self.bias is not None:
+                nn.init.zeros_(self.bias)
+
+    def forward(self, input: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels *space"]:
+        """Normalize input of shape (batch, num_channels, *space)."""
+        functional.check_tensor("input", input)
+        shape, spec = list(input.shape), self.spec
+        if len(shape) < 2 or shape[1] != self.num_channels:
+            raise ValueError(f"input must have shape (batch, {self.num_channels}, *space), got {shape}")
+        if input.numel() == self.num_groups:
+            # One value in the whole batch for each group, as torch's; one value each of several samples it lets pass.
+            raise ValueError(f"input must hold more than 1 value per group for its statistics, got {shape}")
+        # Of no numbers at all torch's makes a weight's gradient of NaN.
+        if input.numel() and is_one_dtype(input, spec, self.weight, self.bias):
+            weight = self.weight + spec.offset if self.weight is not None and spec.offset else self.weight
+            return F.group_norm(input, self.num_groups, weight, self.bias, eps_for(input, spec))
+
+        n = self.num_channels // self.num_groups * math.prod(shape[2:])
+        rows = wide(input, spec).reshape(shape[0], self.num_groups, n)
+        normed = centered_rows(rows, [n], spec).reshape(shape)
+        column = [1, -1] + [1] * (len(shape) - 2)
+        w, b = (p if p is None else p.view(column) for p in (self.weight, self.bias))
+        return scaled(normed, input, w, b, spec)

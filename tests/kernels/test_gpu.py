@@ -1,0 +1,75 @@
+"""The Triton kernels. Most of their tests are in the files of `gpu/`, and are run from here, each in a process of its
+own: whether Triton interprets or compiles, and for what, holds for a whole process.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from normlab.kernels import gpu
+from normlab.spec import NormSpec
+
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+def run_files(*names: str, cache: Path, **environment: str) -> None:
+    """Run the tests of files in gpu/, in another process; its report is the error message."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TRITON_", "PYTEST_"))}
+    files = [str(Path(__file__).parent / "gpu" / name) for name in names]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *files],
+        env=kept | {"TRITON_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+@needs_triton
+@pytest.mark.heavy
+def test_in_the_interpreter(tmp_path):
+    run_files("formula.py", "promises.py", cache=tmp_path, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+@needs_triton
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton's compiler runs on Linux")
+def test_through_the_compiler(tmp_path):
+    run_files("compiled.py", cache=tmp_path, CUDA_VISIBLE_DEVICES="")
+
+
+@needs_triton
+@needs_gpu
+@pytest.mark.heavy
+def test_on_the_gpu(tmp_path):
+    run_files("formula.py", "promises.py", "large.py", cache=tmp_path)
+
+
+def test_a_tensor_on_the_cpu_is_refused():
+    x = torch.ones(2, 3)
+    assert gpu.refusal(x, None, None, None, NormSpec("rmsnorm")) == "the tensor is on cpu, not on a CUDA device"
+
+
+def test_a_missing_triton_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    gpu._no_triton.cache_clear()
+    try:
+        assert gpu._no_triton() == "triton is not installed (pip install triton)"
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+        x = torch.ones(2, 3)
+        assert gpu.refusal(x, None, None, None, NormSpec("rmsnorm")) == "the tensor is on cpu, not on a CUDA device"
+    finally:
+        gpu._no_triton.cache_clear()
+
+
+def test_importing_does_not_import_triton():
+    # torch may import it by itself, so what counts is whether it is looked for.
+    code = "import sys; sys.modules['triton'] = None; import normlab, normlab.kernels.gpu"
+    subprocess.run([sys.executable, "-c", code], check=True)
