@@ -1,4 +1,4 @@
-# make lab     the three experiments in their quick form, results in results/
+# make lab     the experiments in their quick form, results in results/
 # make test    the whole test suite
 # make check   lint, format, types
 PYTHON ?= python3

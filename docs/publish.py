@@ -12,8 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "docs" / "results"
-FILES = ("claims.json", "gradient_vanishing.png", "norm_comparison.png", "prenorm_vs_postnorm.png")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def pictures(results: dict) -> dict[str, str]:
+    """The picture of each experiment that judged a claim, by the experiment's name."""
+    return {name: f"{name}.png" for name in dict.fromkeys(c["experiment"] for c in results["claims"])}
 
 
 def section(results: dict) -> str:
@@ -42,6 +46,10 @@ def section(results: dict) -> str:
         "",
         "![Loss curves and loss against learning rate of the four configurations](docs/results/norm_comparison.png)",
         "",
+        "All pictures: "
+        + ", ".join(f"[{name}](docs/results/{file})" for name, file in pictures(results).items())
+        + ".",
+        "",
         "| claim | source | verdict | effect: mean [95% interval] (condition) |",
         "| --- | --- | --- | --- |",
         *rows,
@@ -62,10 +70,11 @@ def main() -> None:
     if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "claims.json").exists():
         sys.exit("usage: python docs/publish.py FOLDER, where FOLDER holds the results of normlab verify")
     PUBLISHED.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    results = json.loads((Path(sys.argv[1]) / "claims.json").read_text())
+    for name in ("claims.json", *pictures(results).values()):
         shutil.copyfile(Path(sys.argv[1]) / name, PUBLISHED / name)
     readme = ROOT / "README.md"
-    readme.write_text(renewed(readme.read_text(), json.loads((PUBLISHED / "claims.json").read_text())))
+    readme.write_text(renewed(readme.read_text(), results))
 
 
 if __name__ == "__main__":

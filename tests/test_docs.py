@@ -42,6 +42,12 @@ def test_readme_shows_the_committed_results():
     assert readme == publish().renewed(readme, results), "the README's results are stale: make readme"
 
 
+def test_every_experiment_of_the_committed_results_has_its_picture():
+    folder = ROOT / "docs" / "results"
+    pictures = publish().pictures(json.loads((folder / "claims.json").read_text()))
+    assert {path.name for path in folder.glob("*.png")} == set(pictures.values())
+
+
 def test_committed_claims_are_those_of_the_code():
     from normlab.experiments.claims import CLAIMS
 

@@ -14,8 +14,8 @@ SMALL_FULL = replace(FULL, n_seeds=3, cheap_seeds=3, depths=(4, 8, 16), rates=(1
 
 
 def judged(evidence: Evidence) -> dict[str, str]:
-    """Verdict by claim id, for the claims about training."""
-    return {c.id: c.judge(evidence).verdict for c in CLAIMS if c.experiment != "gradient_vanishing"}
+    """Verdict by claim id, for the claims that runs alone decide."""
+    return {c.id: c.judge(evidence).verdict for c in CLAIMS if EXPERIMENTS[c.experiment].measure is None}
 
 
 def folklore(c: RunConfig) -> tuple[float, int | None]:

@@ -31,7 +31,7 @@ def conducted(folder):
     tiny = replace(
         QUICK, name="tiny", n_seeds=2, cheap_seeds=2, steps=6, context=8, batch=2, dim=16, rates=(1e-3, 1e-2),
         comparison_layers=(1, 2), depths=(1, 2, 4), warmup_layers=(2,), warmup=3, init_layers=(1, 2, 4), init_batch=2,
-        long_steps=9, long_rates=(1e-2,),
+        long_steps=9, long_rates=(1e-2,), half_seeds=2, half_layers=1,
     )  # fmt: skip
     done = conduct(list(EXPERIMENTS.values()), Setting(tiny, load_corpus(), flags="--quick"), folder, jobs=2)
     write_report(done, folder, "normlab verify --quick")
@@ -86,7 +86,7 @@ def test_claims_file(conducted, folder):
 
 def test_page_is_one_file_that_reaches_for_nothing(conducted, folder):
     page = (folder / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == len(EXPERIMENTS)
     # Nothing is loaded from elsewhere: no src or href but the pictures' own data.
     assert set(re.findall(r'(?:src|href)="([^:"]*):', page)) == {"data"}
     for claim in CLAIMS:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from normlab.experiments.evidence import Evidence
 from normlab.experiments.setting import Setting
-from normlab.experiments.stacks import StackResults
 from normlab.lab import RunConfig
 
 if TYPE_CHECKING:
@@ -32,7 +31,9 @@ class Experiment:
         title, question: for people.
         settings: what was run, in words.
         plan: the training runs that it needs in a setting.
-        stacks: measures plain stacks, or None.
+        measure: takes its other measurements in a setting: a frozen dataclass of the experiment's own, which
+            `evidence.of(ItsType)` hands to everything below and to the claims; None where the runs are all.
+            It is called anew every time, so it has to be quick and, where the numbers allow, seeded.
         numbers: what goes into NAME.json, from the evidence.
         tables: what people read first.
         reading: sentences computed from the evidence: what the picture shows.
@@ -46,7 +47,7 @@ class Experiment:
     question: str
     settings: Callable[[Setting], str]
     plan: Callable[[Setting], list[RunConfig]]
-    stacks: Callable[[Setting], StackResults] | None
+    measure: Callable[[Setting], Any] | None
     numbers: Callable[[Evidence], dict[str, Any]]
     tables: Callable[[Evidence], list[Table]]
     reading: Callable[[Evidence], list[str]]

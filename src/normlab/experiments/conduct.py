@@ -66,7 +66,7 @@ def conduct(
     for e in experiments:
         runs = [results[config] for config in dict.fromkeys(plans[e.name])]
         with errors.status(f"measuring: {e.title}") if errors.is_terminal else nullcontext():
-            evidence = Evidence(setting, runs, e.stacks(setting) if e.stacks else None)
+            evidence = Evidence(setting, runs, e.measure(setting) if e.measure else None)
         judged = [
             Judged(claim, claim.judge(evidence), e.command(setting)) for claim in CLAIMS if claim.experiment == e.name
         ]

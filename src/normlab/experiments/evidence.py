@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from normlab.experiments.setting import Setting
-from normlab.experiments.stacks import StackResults
 from normlab.experiments.stats import mean_interval
 from normlab.lab import RunResult
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,23 @@ class Evidence:
     Attributes:
         setting: in which they were measured.
         runs: training runs.
-        stacks: experiment 1's plain stacks, where that was run.
+        measured: what `Experiment.measure` gave, where the experiment has one: a value of a type of its own, such
+            as StackResults, which `of` hands out.
     """
 
     setting: Setting
     runs: list[RunResult] = field(default_factory=list)
-    stacks: StackResults | None = None
+    measured: Any = None
+
+    def of(self, kind: type[T]) -> T:
+        """What was measured, which must be of this type.
+
+        Raises:
+            ValueError: when it is not: the evidence is another experiment's.
+        """
+        if not isinstance(self.measured, kind):
+            raise ValueError(f"evidence must hold {kind.__name__}, got {type(self.measured).__name__}")
+        return self.measured
 
     def select(
         self,
@@ -41,14 +54,20 @@ class Evidence:
         lr: float | None = None,
         warmup: int = 0,
         steps: int | None = None,
+        dtype: str = "float32",
+        stats: str = "float32",
     ) -> list[RunResult]:
-        """The runs of a configuration, by rate and seed; `steps` None means the setting's own."""
+        """The runs of a configuration, by rate and seed; `steps` None means the setting's own.
+
+        `dtype` is the run's, `stats` the norm's `stats_dtype`.
+        """
         steps = self.setting.size.steps if steps is None else steps
         found = [
             r
             for r in self.runs
             if (r.config.model.placement, r.config.model.norm.kind) == (placement, kind)
             and (r.config.model.n_layers, r.config.warmup, r.config.steps) == (layers, warmup, steps)
+            and (r.config.dtype, r.config.model.norm.stats_dtype) == (dtype, stats)
             and lr in (None, r.config.lr)
         ]
         return sorted(found, key=lambda r: (r.config.lr, r.config.seed))

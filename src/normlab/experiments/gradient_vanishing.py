@@ -51,10 +51,8 @@ def measure_stacks(setting: Setting) -> StackResults:
 
 
 def stacks_of(evidence: Evidence) -> StackResults:
-    """The stacks' results, which this experiment always has."""
-    if evidence.stacks is None:
-        raise ValueError("evidence must hold the stacks of experiment gradient_vanishing; it does not")
-    return evidence.stacks
+    """The stacks' results."""
+    return evidence.of(StackResults)
 
 
 def seeds_of(evidence: Evidence, norm: str, gain: str) -> tuple[StackScales, ...]:
@@ -201,7 +199,7 @@ EXPERIMENT = Experiment(
     question="What does a deep stack do to the scale of a signal, and of its gradient, without and with a norm?",
     settings=settings,
     plan=lambda _setting: [],
-    stacks=measure_stacks,
+    measure=measure_stacks,
     numbers=numbers,
     tables=tables,
     reading=reading,

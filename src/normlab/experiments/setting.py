@@ -1,14 +1,16 @@
 """The size of an experiment: quick or full, on which text, how many seeds, on which device."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from normlab import _check
 from normlab.lab import Corpus, RunConfig
+from normlab.lab.config import Dtype
 from normlab.lab.run import trained_below, validation_baselines
 from normlab.lab.text import Baselines
 from normlab.models import TransformerConfig
 from normlab.models.config import Placement
-from normlab.spec import NormSpec
+from normlab.spec import NormSpec, StatsDtype
 
 # Sequences of the validation text on which every run is scored.
 EVAL_WINDOWS = 64
@@ -22,6 +24,7 @@ class Size:
         name: "quick" or "full" (tests use others).
         n_seeds: independent repetitions of every training run.
         cheap_seeds: repetitions of what takes no training: stacks, gradients at initialization.
+        half_seeds: repetitions of single norms in half precision, which take milliseconds.
         evals: validations in a run, evenly spaced; the last is after the last step.
         steps, batch, context, dim: of every training run.
         rates: the learning rates, the same for every configuration.
@@ -29,6 +32,7 @@ class Size:
         depths: depths at which Pre-LN and Post-LN are compared.
         warmup_layers, warmup: depths that are also run with a warm-up, of so many steps.
         init_layers, init_batch: depths at which the gradient at initialization is measured, and on how many sequences.
+        half_kinds, half_layers, half_rates: norms, depth and rates at which bfloat16 is compared with float32.
         long_steps, long_rates: a longer run of NoNorm, for the step at which it becomes NaN; 0: none.
     """
 
@@ -46,6 +50,10 @@ class Size:
     long_rates: tuple[float, ...] = ()
     evals: int = 4
     cheap_seeds: int = 6
+    half_seeds: int = 24
+    half_kinds: tuple[Literal["rmsnorm", "layernorm"], ...] = ("rmsnorm",)
+    half_layers: int = 4
+    half_rates: tuple[float, ...] = (3e-3,)
     init_batch: int = 32
     batch: int = 8
     dim: int = 64
@@ -77,6 +85,8 @@ FULL = Size(
     init_layers=(4, 8, 16, 32),
     long_steps=750,
     long_rates=(1e-3, 3e-3, 1e-2),
+    half_kinds=("rmsnorm", "layernorm"),
+    half_rates=(1e-3, 3e-3),
     cheap_seeds=12,
 )
 
@@ -110,6 +120,11 @@ class Setting:
         return range(self.size.cheap_seeds)
 
     @property
+    def half_seeds(self) -> range:
+        """The seeds of single norms."""
+        return range(self.size.half_seeds)
+
+    @property
     def baselines(self) -> Baselines:
         """What guessing costs on the characters that runs are scored on."""
         return validation_baselines(self.corpus, self.size.context, EVAL_WINDOWS)
@@ -129,7 +144,17 @@ class Setting:
         )
 
     def run(
-        self, placement: Placement, kind: str, layers: int, *, lr: float, seed: int, warmup: int = 0, steps: int = 0
+        self,
+        placement: Placement,
+        kind: str,
+        layers: int,
+        *,
+        lr: float,
+        seed: int,
+        warmup: int = 0,
+        steps: int = 0,
+        dtype: Dtype = "float32",
+        stats: StatsDtype = "float32",
     ) -> RunConfig:
         """The run of a configuration in this setting; everything not named is the same for all. steps 0: the size's."""
         _check.one_of("kind", kind, ("layernorm", "rmsnorm", "none"))
@@ -140,7 +165,7 @@ class Setting:
             dim=self.size.dim,
             context=self.size.context,
             placement=placement,
-            norm=NormSpec(kind),  # pyright: ignore[reportArgumentType]
+            norm=NormSpec(kind, stats_dtype=stats),  # pyright: ignore[reportArgumentType]
         )
         return RunConfig(
             model=model,
@@ -154,6 +179,7 @@ class Setting:
             eval_windows=EVAL_WINDOWS,
             scales_at=tuple(sorted({0, steps - 1})),
             device=self.device,  # pyright: ignore[reportArgumentType]
+            dtype=dtype,
         )
 
     def initial(self, placement: Placement, kind: str, layers: int, *, seed: int) -> RunConfig:
