@@ -37,7 +37,7 @@ class Kernel(Protocol):
     def refusal(
         self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
     ) -> str | None:
-        """Why it does not take a call that `unfusable` lets pass, or None."""
+        """Why it does not take a call of a fusable spec, or None."""
         ...
 
     def forward(
@@ -104,11 +104,12 @@ def chosen() -> str:
     return _chosen
 
 
-@lru_cache(maxsize=1024)
-def unfusable(
-    x: "torch.dtype", weight: "torch.dtype | None", bias: "torch.dtype | None", spec: "NormSpec"
+def _unfusable(
+    x: "torch.dtype", weight: "torch.dtype | None", bias: "torch.dtype | None", spec: "NormSpec", chosen: str
 ) -> str | None:
     """Why no fused kernel computes this spec on these dtypes, or None."""
+    if chosen == "torch":
+        return "no fused kernel was asked for"
     half = x in torch_ops.HALVES
     if spec.kind not in ("rmsnorm", "layernorm"):
         return f"there is no fused kernel for kind {spec.kind!r}"
@@ -127,22 +128,36 @@ def _warn(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=5)
 
 
+def _choice(kernel: Kernel, refusal: str | None) -> Choice:
+    if refusal is None:
+        return Choice(kernel, "fused")
+    if "not installed" in refusal:
+        _warn(f"normlab runs on PyTorch's own operations, which are slower: {refusal}")
+    return Choice(None, refusal)
+
+
+@lru_cache(maxsize=1024)
+def _choose_on_cpu(
+    x: "torch.dtype",
+    weight: "torch.dtype | None",
+    bias: "torch.dtype | None",
+    spec: "NormSpec",
+    chosen: str,
+    unusable: str | None,
+) -> Choice:
+    """There the answer depends on little, and is asked for at every call."""
+    return _choice(cpu, _unfusable(x, weight, bias, spec, chosen) or unusable)
+
+
 def choose(
     x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
 ) -> Choice:
     """What runs a call."""
-    if _chosen == "torch":
-        return Choice(None, "no fused kernel was asked for")
-    why = unfusable(x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype, spec)
-    if why is not None:
-        return Choice(None, why)
-    kernel = cpu if x.device.type == "cpu" else gpu
-    why = kernel.refusal(x, residual, weight, bias, spec)
-    if why is None:
-        return Choice(kernel, "fused")
-    if "not installed" in why:
-        _warn(f"normlab runs on PyTorch's own operations, which are slower: {why}")
-    return Choice(None, why)
+    dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
+    if x.is_cpu:
+        return _choose_on_cpu(*dtypes, spec, _chosen, cpu.unusable())
+    why = _unfusable(*dtypes, spec, _chosen)
+    return _choice(gpu, gpu.refusal(x, residual, weight, bias, spec) if why is None else why)
 
 
 def explain(

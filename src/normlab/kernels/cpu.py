@@ -35,9 +35,7 @@ def refusal(
     x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec
 ) -> str | None:
     """Why these kernels do not take the call, or None."""
-    if x.device.type != "cpu":
-        return f"input is on {x.device}"
-    return unusable()
+    return unusable() if x.is_cpu else f"input is on {x.device}"
 
 
 def _name(tensor: Tensor | None) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 import joblib
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from normlab.heap import keep_heap
+from normlab.kernels import chosen, use_kernels
 from normlab.lab.config import RunConfig
 from normlab.lab.run import RunResult, run
 from normlab.lab.store import Store
@@ -22,8 +24,10 @@ from normlab.terminal import errors
 
 
 @cache
-def _end_with(parent: int) -> None:
-    """End this worker soon after its parent: a parent that was killed cannot stop the run under way here."""
+def _settle(parent: int) -> None:
+    """What a worker does once. It keeps its memory, and it ends soon after its parent: a parent that was killed cannot
+    stop the run under way here."""
+    keep_heap()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -33,16 +37,17 @@ def _end_with(parent: int) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _task(config: RunConfig, data: str | None, parent: int) -> RunResult | Exception:
-    """One run, in a worker of the process `parent` or in that process itself.
+def _task(config: RunConfig, data: str | None, parent: int, which: str) -> RunResult | Exception:
+    """One run, in a worker of the process `parent` or in that process itself, with the parent's choice of kernels.
 
     An error is returned: raised in a worker, it would overtake the results of runs that finished before it.
     """
     if os.getpid() == parent:
         return run(config, load_corpus(data))
-    _end_with(parent)
+    _settle(parent)
     try:
-        return run(config, load_corpus(data))
+        with use_kernels(which):
+            return run(config, load_corpus(data))
     except Exception as error:
         # The traceback itself does not travel between processes.
         error.add_note(traceback.format_exc())
@@ -61,7 +66,7 @@ def _finished(
     def started() -> Iterator:
         for config in configs:
             starting(config)
-            yield joblib.delayed(_task)(config, data, os.getpid())
+            yield joblib.delayed(_task)(config, data, os.getpid(), chosen())
 
     parallel: dict[str, Any] = {"n_jobs": 1, "return_as": "generator"}
     if jobs > 1:

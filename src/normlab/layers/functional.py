@@ -5,6 +5,7 @@ Arguments are checked here, once; a kernel then computes (see `normlab.kernels`)
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -51,12 +52,26 @@ def _check_parameter(name: str, p: Tensor | None, shape: list[int], meaning: str
 
 def _check_shapes(x: Tensor, normalized_shape: Sequence[int], **parameters: Tensor | None) -> list[int]:
     """`normalized_shape` as a list, after checking it against x and the parameters against it."""
+    if isinstance(normalized_shape, tuple | list) and len(normalized_shape) == 1 and x.dim():
+        width = x.shape[-1]
+        if _fit(width, normalized_shape[0], parameters):
+            return [width]
     shape = list(sizes("normalized_shape", normalized_shape))
-    if list(x.shape[-len(shape) :]) != shape:
+    if len(shape) > x.dim() or list(x.shape[x.dim() - len(shape) :]) != shape:
         raise ValueError(f"normalized_shape must be the trailing axes of input {list(x.shape)}, got {shape}")
     for name, p in parameters.items():
         _check_parameter(name, p, shape, "the normalized_shape")
     return shape
+
+
+def _fit(width: int, size: Any, parameters: dict[str, Tensor | None]) -> bool:
+    """Whether nothing is to be said about one normalized axis: the usual call, checked in a microsecond."""
+    if type(size) is not int or size != width:
+        return False
+    for p in parameters.values():
+        if p is not None and not (isinstance(p, Tensor) and p.shape == (width,) and p.dtype in DTYPES):
+            return False
+    return True
 
 
 def rms_norm(

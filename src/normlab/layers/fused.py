@@ -17,19 +17,17 @@ from torch.autograd import forward_ad
 
 from normlab.kernels import choose
 from normlab.layers import operators
-from normlab.layers._fused import Added, backward, formula, gradients_by_formula
-from normlab.layers._rows import count, flat, rows_of
+from normlab.layers._fused import Added, backward, formula, forward, gradients_by_formula
 from normlab.spec import NormSpec
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Any, bias: Any, kernel: Any, shape: list[int], spec: NormSpec) -> Tensor:
-        n = count(shape)
-        y, _, stats = kernel.forward(rows_of(x, n), None, flat(weight), flat(bias), spec)
+        y, _, stats = forward(kernel, x, None, shape, weight, bias, spec)
         ctx.save_for_backward(x, weight, bias, stats)
         ctx.call = kernel, shape, spec
-        return y if y.shape == x.shape else y.view(x.shape)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -48,13 +46,11 @@ class _AddNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, residual: Tensor, weight: Any, bias: Any, kernel: Any, shape: list[int], spec: NormSpec
     ) -> tuple[Tensor, Tensor]:
-        n = count(shape)
-        y, total, stats = kernel.forward(rows_of(x, n), rows_of(residual, n), flat(weight), flat(bias), spec)
-        total, y = total.view(x.shape), y.view(x.shape)
+        y, total, stats = forward(kernel, x, residual, shape, weight, bias, spec)
         ctx.save_for_backward(total, weight, bias, stats)
         ctx.set_materialize_grads(False)
         ctx.call = kernel, shape, spec
-        return total, y
+        return total, y  # pyright: ignore[reportReturnType]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -84,6 +80,10 @@ def _by_formula(x: Tensor, weight: Tensor | None) -> bool:
     )
 
 
+def _differentiated(*tensors: Tensor | None) -> bool:
+    return any(t is not None and t.requires_grad for t in tensors)
+
+
 def norm(
     x: Tensor, residual: Tensor | None, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec
 ) -> Any:
@@ -98,6 +98,9 @@ def norm(
     if kernel is None:
         added = formula(x, residual, shape, weight, bias, spec)
         return added.normed if residual is None else added
+    if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
+        y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
+        return y if total is None else Added(total, y)
     if residual is None:
         return _Norm.apply(x, weight, bias, kernel, shape, spec)
     return Added(*_AddNorm.apply(x, residual, weight, bias, kernel, shape, spec))  # pyright: ignore[reportGeneralTypeIssues]
