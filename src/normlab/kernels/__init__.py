@@ -1,7 +1,7 @@
 """Norms on tensors, fast, and which implementation runs.
 
 RMSNorm and LayerNorm have fused kernels, for the CPU (`cpu`, Numba) and for the GPU (`gpu`, Triton); `fused` says
-what they compute. PyTorch's own operations (`torch_ops`) take everything that these do not. `choose` decides;
+what they compute, and `plain` is the same in PyTorch's operations. `torch_ops` takes every spec. `choose` decides;
 `explain` says what it decides, and why.
 """
 
@@ -26,18 +26,12 @@ VARIABLE = "NORMLAB_KERNELS"
 CHOICES = ("fused", "torch")
 
 
-class Kernel(Protocol):
-    """What a module with fused kernels offers."""
+class Passes(Protocol):
+    """The two passes of a norm over rows: see `fused`."""
 
     @property
     def NAME(self) -> str:
         """The name in reports."""
-        ...
-
-    def refusal(
-        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
-    ) -> str | None:
-        """Why it does not take a call of a fusable spec, or None."""
         ...
 
     def forward(
@@ -57,6 +51,16 @@ class Kernel(Protocol):
         bias_dtype: "torch.dtype | None",
     ) -> "Backward":
         """See `fused`."""
+        ...
+
+
+class Kernel(Passes, Protocol):
+    """What a module with fused kernels offers."""
+
+    def refusal(
+        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+    ) -> str | None:
+        """Why it does not take a call of a fusable spec, or None."""
         ...
 
 
@@ -104,11 +108,18 @@ def chosen() -> str:
     return _chosen
 
 
-def _unfusable(
-    x: "torch.dtype", weight: "torch.dtype | None", bias: "torch.dtype | None", spec: "NormSpec", chosen: str
+def unfusable(
+    x: "torch.dtype",
+    weight: "torch.dtype | None",
+    bias: "torch.dtype | None",
+    spec: "NormSpec",
+    which: str | None = None,
 ) -> str | None:
-    """Why no fused kernel computes this spec on these dtypes, or None."""
-    if chosen == "torch":
+    """Why no fused kernel computes this spec on these dtypes, or None.
+
+    `which` stands for what `use_kernels` was told. A compiler can look through this function.
+    """
+    if (which or _chosen) == "torch":
         return "no fused kernel was asked for"
     half = x in torch_ops.HALVES
     if spec.kind not in ("rmsnorm", "layernorm"):
@@ -119,6 +130,8 @@ def _unfusable(
         return f"the statistics are taken in {str(x).removeprefix('torch.')}"
     if spec.scale_dtype != "stats" and any(p not in (None, x) for p in (weight, bias)):
         return f'scale_dtype is "{spec.scale_dtype}" and the parameters are not of the input\'s dtype'
+    if spec.scale_dtype == "weight" and half and weight is None and bias is not None:
+        return 'scale_dtype is "weight" and there is a bias alone'
     return None
 
 
@@ -142,11 +155,11 @@ def _choose_on_cpu(
     weight: "torch.dtype | None",
     bias: "torch.dtype | None",
     spec: "NormSpec",
-    chosen: str,
+    which: str,
     unusable: str | None,
 ) -> Choice:
     """There the answer depends on little, and is asked for at every call."""
-    return _choice(cpu, _unfusable(x, weight, bias, spec, chosen) or unusable)
+    return _choice(cpu, unfusable(x, weight, bias, spec, which) or unusable)
 
 
 def choose(
@@ -156,7 +169,7 @@ def choose(
     dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
     if x.is_cpu:
         return _choose_on_cpu(*dtypes, spec, _chosen, cpu.unusable())
-    why = _unfusable(*dtypes, spec, _chosen)
+    why = unfusable(*dtypes, spec)
     return _choice(gpu, gpu.refusal(x, residual, weight, bias, spec) if why is None else why)
 
 

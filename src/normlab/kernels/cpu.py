@@ -1,14 +1,17 @@
 """The CPU kernels on tensors: Numba's code behind the interface of `fused`."""
 
+import os
 import platform
 import threading
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from normlab.kernels import cpu_plan
+from normlab.kernels import cpu_plan, plain
+from normlab.kernels.cpu_build import BuildError
 from normlab.kernels.fused import Backward, Forward
 from normlab.spec import NormSpec
 
@@ -22,6 +25,8 @@ def unusable() -> str | None:
     """Why no kernel of this module can run on this machine, or None."""
     if find_spec("llvmlite") is None or find_spec("numba") is None:
         return "Numba is not installed (pip install numba)"
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
     import llvmlite.binding as llvm
 
     if platform.machine().lower() in ("x86_64", "amd64"):
@@ -47,6 +52,12 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+@cache
+def _warn(cause: str) -> None:
+    """Once a process and cause."""
+    warnings.warn(f"normlab runs a norm on PyTorch's own operations, which are slower: {cause}", stacklevel=2)
+
+
 _kept = threading.local()
 KEPT_AT_MOST = 1 << 22
 
@@ -69,10 +80,14 @@ def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Ten
     total = None if residual is None else torch.empty_like(x)
     stats = x.new_empty((rows, 1 + plan.forward.layer), dtype=torch.float64)
     if x.numel():
-        cpu_plan.run_forward(
-            plan, rows, n, x.data_ptr(), _address(residual), _address(weight), _address(bias), y.data_ptr(),
-            _address(total), stats.data_ptr(),
-        )  # fmt: skip
+        try:
+            cpu_plan.run_forward(
+                plan, rows, n, x.data_ptr(), _address(residual), _address(weight), _address(bias), y.data_ptr(),
+                _address(total), stats.data_ptr(),
+            )  # fmt: skip
+        except BuildError as error:
+            _warn(str(error))
+            return plain.forward(x, residual, weight, bias, spec)
     return Forward(y, total, stats)
 
 
@@ -95,10 +110,14 @@ def backward(
     if x.numel():
         parameters = (weight is not None) + (bias_dtype is not None)
         partial = _room(plan.wide * cpu_plan.partial_length(rows, n, parameters))
-        cpu_plan.run_backward(
-            plan, rows, n, dy.data_ptr(), _address(dtotal), x.data_ptr(), _address(weight), stats.data_ptr(),
-            dx.data_ptr(), partial.data_ptr(), _address(dweight), _address(dbias),
-        )  # fmt: skip
+        try:
+            cpu_plan.run_backward(
+                plan, rows, n, dy.data_ptr(), _address(dtotal), x.data_ptr(), _address(weight), stats.data_ptr(),
+                dx.data_ptr(), partial.data_ptr(), _address(dweight), _address(dbias),
+            )  # fmt: skip
+        except BuildError as error:
+            _warn(str(error))
+            return plain.backward(dy, dtotal, x, weight, stats, spec, bias_dtype)
     else:
         for sums in (dweight, dbias):
             if sums is not None:

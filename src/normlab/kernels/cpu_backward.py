@@ -147,7 +147,7 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
         padded = (n + LANES - 1) // LANES * LANES
         # Blocks of dweight, then those of dbias.
         all_dw = word(p, PARTIAL)
-        all_db = all_dw + blocks * padded * SIZE_A
+        all_db = all_dw + blocks * padded * SIZE_A if weighted else all_dw
         while True:
             i = take(p, NEXT, 1)
             if i >= blocks:

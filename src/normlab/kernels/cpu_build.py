@@ -15,10 +15,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
-
 SOURCES = tuple(f"cpu_{name}.py" for name in ("args", "backward", "build", "forward", "memory", "sweeps", "vector"))
 ENTRY = "normlab_kernel"
+
+
+class BuildError(RuntimeError):
+    """Machine code could not be made."""
 
 
 class Variant(NamedTuple):
@@ -39,16 +41,24 @@ def folder() -> Path:
     given = os.environ.get("NORMLAB_CACHE")
     if given:
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normlab"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normlab"
+    except RuntimeError:
+        # A user without a home.
+        return Path(tempfile.gettempdir()) / f"normlab-{os.getuid() if hasattr(os, 'getuid') else ''}"
 
 
 def _machine() -> tuple[str, str]:
     """The processor's name and features, in LLVM's words."""
+    import llvmlite.binding as llvm
+
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def _target() -> Any:
     """This processor as a target; each engine owns one."""
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = _machine()
@@ -60,6 +70,8 @@ def _target() -> Any:
 @cache
 def _digest() -> str:
     """Of all that object code depends on beside the variant."""
+    import llvmlite.binding as llvm
+
     here = Path(__file__).parent
     parts = [*_machine(), str(llvm.llvm_version_info), *((here / name).read_text() for name in SOURCES)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -71,6 +83,7 @@ def compiled(variant: Variant) -> bytes:
     Raises:
         ImportError: without Numba.
     """
+    import llvmlite.binding as llvm
     import numba
 
     from normlab.kernels.cpu_backward import backward
@@ -106,18 +119,39 @@ def compiled(variant: Variant) -> bytes:
 
 
 def _keep(path: Path, code: bytes) -> None:
-    """Write the file in one step; without a place to write, the next process compiles again."""
+    """Write the file in one step, a digest before the code. Without a place for it the next process compiles again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
-            file.write(code)
+            file.write(hashlib.sha256(code).digest() + code)
         os.replace(name, path)
     except OSError:
         pass
 
 
+def _kept(path: Path) -> bytes | None:
+    """What was kept, if it is there and whole: damaged code would take the process with it."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = content[:32], content[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
 _lock = Lock()
+
+
+def _new_lock() -> None:
+    """A thread of the parent may have held the lock when this process was forked from it."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
 _engines: dict[Variant, Any] = {}
 _addresses: dict[Variant, int] = {}
 
@@ -126,7 +160,7 @@ def address(variant: Variant) -> int:
     """The address of a variant's machine code, a C function `void (void *arguments)`; compiles it where needed.
 
     Raises:
-        ImportError: where it must be compiled and Numba is not installed.
+        BuildError: where it must be compiled and cannot be.
     """
     known = _addresses.get(variant)
     if known is not None:
@@ -135,10 +169,12 @@ def address(variant: Variant) -> int:
         if variant not in _engines:
             name = "-".join(str(part).lower() for part in variant)
             path = folder() / f"{name}-{_digest()}.o"
-            try:
-                code = path.read_bytes()
-            except OSError:
-                code = compiled(variant)
+            code = _kept(path)
+            if code is None:
+                try:
+                    code = compiled(variant)
+                except Exception as error:
+                    raise BuildError(f"{type(error).__name__}: {error}") from error
                 _keep(path, code)
             _engines[variant] = _load(code)
             _addresses[variant] = _engines[variant].get_function_address(ENTRY)
@@ -146,6 +182,8 @@ def address(variant: Variant) -> int:
 
 
 def _load(code: bytes) -> Any:
+    import llvmlite.binding as llvm
+
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()

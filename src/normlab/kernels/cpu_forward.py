@@ -70,8 +70,10 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
         if weighted:
             g = scale(R, W, w, j, count, offset)
             h = fma(h, g, down(R, fetch(ONE, B, b, 0, j, count))) if biased and not cast else h * g
-        if biased and cast:
-            h = rounded(E, h) + down(R, fetch(ONE, B, b, 0, j, count))
+        if biased and (cast or not weighted):
+            if cast:
+                h = rounded(E, h)
+            h = h + down(R, fetch(ONE, B, b, 0, j, count))
         put(E, y, stride, j, h, count, streaming)
 
     @inlined

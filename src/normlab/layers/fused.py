@@ -1,12 +1,12 @@
-"""The fused kernels as differentiable functions of tensors of any shape.
+"""The norms as differentiable functions of tensors of any shape, by whichever kernel fits.
 
-There are two ways in. Eager calls take an autograd.Function, the cheapest that PyTorch offers to Python. What looks
-through the code instead of running it (torch.compile, fake tensors, tracing modes) meets the operators
-`normlab::norm` and `normlab::norm_backward`, which are registered with torch.library and compute the same.
+There are two ways to the fused kernels. Eager calls take an autograd.Function, the cheapest that PyTorch offers to
+Python. What looks through the code instead of running it (torch.compile, fake tensors, tracing modes) meets the
+operator `normlab::norm`, which is registered with torch.library and computes the same.
 
 Where neither can be used, PyTorch's own operations compute the spec's formula: under transforms of torch.func and
-forward-mode differentiation, which go through any operation of PyTorch's; in programs that are exported, which must
-run without this library; and for a gradient of a gradient.
+forward-mode differentiation, which go through any operation of PyTorch's, and in programs that are written down for
+use elsewhere, which must run without this library.
 """
 
 from typing import Any
@@ -15,10 +15,25 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from normlab.kernels import choose
+from normlab import kernels
+from normlab.kernels import plain, torch_ops
 from normlab.layers import operators
-from normlab.layers._fused import Added, backward, formula, forward, gradients_by_formula
+from normlab.layers._fused import Added, backward, forward, ordinary
 from normlab.spec import NormSpec
+
+
+def _transformed() -> bool:
+    """Whether something differentiates or vectorizes what runs, beside autograd."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _gradients(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
+    """The gradients of a call, by its own kernel, or differentiable ones where somebody wants to differentiate them."""
+    total, weight, bias, stats = ctx.saved_tensors
+    kernel, shape, spec = ctx.call
+    if torch.is_grad_enabled() or _transformed() or not ordinary(dy, dtotal):
+        kernel = plain
+    return backward(kernel, dy, dtotal, total, shape, weight, bias, stats, spec)
 
 
 class _Norm(torch.autograd.Function):
@@ -31,53 +46,25 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (dy,) = gradients
-        x, weight, bias, stats = ctx.saved_tensors
-        kernel, shape, spec = ctx.call
-        if torch.is_grad_enabled():
-            found = gradients_by_formula(dy, None, x, shape, weight, bias, spec, create_graph=True)
-        else:
-            found = backward(kernel, dy, None, x, shape, weight, bias, stats, spec)
-        return *found, None, None, None
+        return *_gradients(ctx, gradients[0], None), None, None, None
 
 
 class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, residual: Tensor, weight: Any, bias: Any, kernel: Any, shape: list[int], spec: NormSpec
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Any:
         y, total, stats = forward(kernel, x, residual, shape, weight, bias, spec)
         ctx.save_for_backward(total, weight, bias, stats)
         ctx.set_materialize_grads(False)
         ctx.call = kernel, shape, spec
-        return total, y  # pyright: ignore[reportReturnType]
+        return total, y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         dtotal, dy = gradients
-        total, weight, bias, stats = ctx.saved_tensors
-        kernel, shape, spec = ctx.call
-        if torch.is_grad_enabled():
-            found = gradients_by_formula(dy, dtotal, total, shape, weight, bias, spec, create_graph=True)
-        else:
-            found = backward(kernel, dy, dtotal, total, shape, weight, bias, stats, spec)
-        dx, dweight, dbias = found
+        dx, dweight, dbias = _gradients(ctx, dy, dtotal)
         return dx, dx, dweight, dbias, None, None, None
-
-
-# Anything else has its own idea of what an operation does, and knows PyTorch's alone.
-_PLAIN = (Tensor, torch.nn.Parameter, type(None))
-
-
-def _by_formula(x: Tensor, weight: Tensor | None) -> bool:
-    """Whether operations are transformed, or written down for use elsewhere."""
-    return (
-        torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or torch._C._is_tracing()
-        or type(x) not in _PLAIN
-        or type(weight) not in _PLAIN
-    )
 
 
 def _differentiated(*tensors: Tensor | None) -> bool:
@@ -92,12 +79,12 @@ def norm(
         # As torch.nn's norms under autocast on a GPU.
         x, residual, weight, bias = (t if t is None else t.float() for t in (x, residual, weight, bias))  # pyright: ignore[reportAssignmentType]
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
-        added = _seen_through(x, residual, shape, weight, bias, spec)
-        return added.normed if residual is None else added
-    kernel = None if _by_formula(x, weight) else choose(x, residual, weight, bias, spec).kernel
+        return _seen_through(x, residual, shape, weight, bias, spec)
+    if _transformed() or torch._C._is_tracing() or not ordinary(x, residual, weight, bias):
+        return _by_formula(x, residual, shape, weight, bias, spec)
+    kernel = kernels.choose(x, residual, weight, bias, spec).kernel
     if kernel is None:
-        added = formula(x, residual, shape, weight, bias, spec)
-        return added.normed if residual is None else added
+        return _by_formula(x, residual, shape, weight, bias, spec)
     if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
         y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
         return y if total is None else Added(total, y)
@@ -106,12 +93,22 @@ def norm(
     return Added(*_AddNorm.apply(x, residual, weight, bias, kernel, shape, spec))  # pyright: ignore[reportGeneralTypeIssues]
 
 
+def _by_formula(
+    x: Tensor, residual: Tensor | None, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec
+) -> Any:
+    """By PyTorch's own operations, which everything can differentiate and transform."""
+    if residual is None:
+        return torch_ops.norm(x, shape, weight, bias, spec)
+    total = x + residual
+    return Added(total, torch_ops.norm(total, shape, weight, bias, spec))
+
+
 def _seen_through(
     x: Tensor, residual: Tensor | None, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec
-) -> Added:
-    """One operator, where the result has the input's dtype and nothing else forbids it."""
-    own_dtype = spec.scale_dtype == "stats" or weight is None or weight.dtype == x.dtype
-    if not own_dtype or torch.compiler.is_exporting() or forward_ad._current_level >= 0:
-        return formula(x, residual, shape, weight, bias, spec)
+) -> Any:
+    """One operator, where a fused kernel may run; which one is seen when it runs."""
+    dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
+    if kernels.unfusable(*dtypes, spec) or torch.compiler.is_exporting() or _transformed():
+        return _by_formula(x, residual, shape, weight, bias, spec)
     y, total, _ = torch.ops.normlab.norm(x, residual, weight, bias, shape, *operators.fields(spec))
-    return Added(x if residual is None else total, y)
+    return y if residual is None else Added(total, y)

@@ -1,10 +1,13 @@
 """The operators `normlab::norm` and `normlab::norm_backward`, registered with torch.library.
 
-They are what torch.compile, torch.export's tracing and fake tensors see of a norm: one node, whose shapes and dtypes
-are known without running it. A spec goes in as its fields, since operators take no objects.
+They are what torch.compile and fake tensors see of a norm: one node, whose shapes and dtypes are known without
+running it. They take what a fused kernel can compute; which kernel runs is chosen when they run, and without one it
+is `kernels.plain`. A spec goes in as its fields, since operators take no objects.
 
-    norm(x, residual, weight, bias, shape, *spec) -> (y, total, stats)                       total, stats: may be empty
-    norm_backward(dy, dtotal, total, weight, bias, stats, shape, *spec) -> (dx, dweight, dbias)     empty where none
+    norm(x, residual, weight, bias, shape, *spec) -> (y, total, stats)
+    norm_backward(dy, dtotal, total, weight, bias, stats, shape, *spec) -> (dx, dweight, dbias)
+
+What there is none of (total without a residual, dbias without a bias) is an empty tensor.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from normlab.kernels import choose
+from normlab.kernels import Passes, choose, plain
 from normlab.layers import _fused
 from normlab.layers._rows import count
 from normlab.spec import NormSpec
@@ -35,16 +38,19 @@ def _spec(kind: Any, eps: Any, eps_place: Any, offset: float, stats_dtype: Any, 
     return NormSpec(kind, eps, eps_place, offset, stats_dtype, scale_dtype)
 
 
+def _kernel(x: Tensor, residual: Any, weight: Any, bias: Any, spec: NormSpec, *others: Any) -> Passes:
+    if not _fused.ordinary(x, residual, weight, bias, *others):
+        return plain
+    return choose(x, residual, weight, bias, spec).kernel or plain
+
+
 def _or_empty(given: Tensor | None, like: Tensor) -> Tensor:
     return like.new_empty(0) if given is None else given
 
 
 def _forward(x: Any, residual: Any, weight: Any, bias: Any, shape: Any, *spec_fields: Any) -> tuple[Tensor, ...]:
     spec = _spec(*spec_fields)
-    kernel = choose(x, residual, weight, bias, spec).kernel
-    if kernel is None:
-        total, y = _fused.formula(x, residual, list(shape), weight, bias, spec)
-        return y.contiguous(), _or_empty(None if residual is None else total.contiguous(), x), x.new_empty(0)
+    kernel = _kernel(x, residual, weight, bias, spec)
     y, total, stats = _fused.forward(kernel, x, residual, list(shape), weight, bias, spec)
     return y, _or_empty(total, x), stats
 
@@ -53,18 +59,17 @@ def _backward(
     dy: Any, dtotal: Any, total: Any, weight: Any, bias: Any, stats: Any, shape: Any, *spec_fields: Any
 ) -> tuple[Tensor, ...]:
     spec = _spec(*spec_fields)
-    kernel = choose(total, None, weight, bias, spec).kernel
-    if kernel is None:
-        found = _fused.gradients_by_formula(dy, dtotal, total, list(shape), weight, bias, spec, create_graph=False)
-    else:
-        found = _fused.backward(kernel, dy, dtotal, total, list(shape), weight, bias, stats, spec)
+    kernel = _kernel(total, dtotal, weight, bias, spec, dy)
+    dx, dweight, dbias = _fused.backward(kernel, dy, dtotal, total, list(shape), weight, bias, stats, spec)
+    if dx is None:
+        dx = torch.zeros_like(total)
     # An operator must not return what came in.
-    dx = total.new_zeros(total.shape) if found.dx is None else found.dx
-    dx = dx.clone() if dx is dtotal else dx.contiguous()
-    return dx, _parameter(found.dweight, weight, total), _parameter(found.dbias, bias, total)
+    dx = dx.clone() if dx is dtotal else dx
+    return dx.contiguous(), _of(dweight, weight, total), _of(dbias, bias, total)
 
 
-def _parameter(gradient: Tensor | None, parameter: Tensor | None, like: Tensor) -> Tensor:
+def _of(gradient: Tensor | None, parameter: Tensor | None, like: Tensor) -> Tensor:
+    """A parameter's gradient; zeros where nothing came to it, empty where there is no parameter."""
     if parameter is None:
         return like.new_empty(0)
     return parameter.new_zeros(parameter.shape) if gradient is None else gradient.contiguous()
@@ -75,11 +80,8 @@ def _empty(like: Tensor) -> Tensor:
 
 
 def _fake_forward(x: Any, residual: Any, weight: Any, bias: Any, shape: Any, *spec_fields: Any) -> tuple[Tensor, ...]:
-    spec = _spec(*spec_fields)
-    if choose(x, residual, weight, bias, spec).kernel is None:
-        return _empty(x), _or_empty(None if residual is None else _empty(x), x), x.new_empty(0)
-    rows = x.numel() // max(count(shape), 1)
-    stats = x.new_empty((rows, 2 if spec.kind == "layernorm" else 1), dtype=torch.float64)
+    rows = count(x.shape[: x.dim() - len(shape)])
+    stats = x.new_empty((rows, 2 if spec_fields[0] == "layernorm" else 1), dtype=torch.float64)
     return _empty(x), _or_empty(None if residual is None else _empty(x), x), stats
 
 
@@ -93,8 +95,11 @@ def _fake_backward(
 def _one_by_one(operator: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Any]:
     """vmap as a loop."""
 
-    def rule(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
-        batched = [[a] * info.batch_size if d is None else a.unbind(d) for a, d in zip(arguments, in_dims, strict=True)]
+    def rule(info: Any, in_dims: Sequence[Any], *arguments: Any) -> Any:
+        batched = [
+            a.unbind(d) if isinstance(a, Tensor) and d is not None else [a] * info.batch_size
+            for a, d in zip(arguments, in_dims, strict=True)
+        ]
         results = [operator(*each) for each in zip(*batched, strict=True)]
         return tuple(torch.stack(r) for r in zip(*results, strict=True)), (0, 0, 0)
 
