@@ -1,4 +1,4 @@
-"""The command line: normlab verify | exp."""
+"""The command line: normlab verify | exp | bench."""
 
 import shlex
 import sys
@@ -65,6 +65,11 @@ def _device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def _folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder, got {str(out)!r}, which is a file")
+
+
 def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int | None, results: Path) -> "Setting":
     """Check every option before anything is computed or written."""
     from normlab.experiments.setting import FULL, QUICK, Setting
@@ -72,8 +77,7 @@ def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int 
 
     if quick and full:
         raise ValueError("--quick and --full exclude each other: give one of them")
-    if results.exists() and not results.is_dir():
-        raise ValueError(f"--out must be a folder, got {str(results)!r}, which is a file")
+    _folder(results)
     flags = [
         "--quick" if quick else "--full",
         *([f"--data {shlex.quote(data)}"] if data else []),
@@ -81,8 +85,9 @@ def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int 
         *([f"--device {device}"] if device != "auto" else []),
     ]
     size = QUICK if quick else FULL
+    repeats = ("n_seeds", "cheap_seeds", "half_seeds", "speed_rounds")
     return Setting(
-        size=size if seeds is None else replace(size, n_seeds=seeds, cheap_seeds=seeds),
+        size=size if seeds is None else replace(size, **dict.fromkeys(repeats, seeds)),
         corpus=load_corpus(data),
         data=data,
         device=_device(device),
@@ -148,6 +153,50 @@ def exp(
     show(conducted, terminal.out)
     files = ", ".join(str(out / f"{name}.{suffix}") for suffix in ("png", "json", "csv"))
     _say(f"Wrote {files}")
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="The bar alone, roughly, in under two minutes.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Also 32768 x 4096, and one thread everywhere.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the CSV files and pictures.")] = Path("results/bench"),
+    heap: Annotated[
+        Literal["kept", "default", "both"], typer.Option(help="The allocator: normlab.keep_heap() or glibc's default.")
+    ] = "both",
+    sizes: Annotated[str | None, typer.Option(metavar="ROWSxDIM,...", help="Such as 1024x512,8192x4096.")] = None,
+    dtypes: Annotated[str, typer.Option(metavar="NAME,...", help="Also float16, float64.")] = "float32,bfloat16",
+    ops: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Of rms_norm, layer_norm, add_rms_norm, add_layer_norm.")
+    ] = None,
+    threads: Annotated[str | None, typer.Option(metavar="N,...", help="Numbers of threads, such as 1,all.")] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="torch.compile in every size, or never; default: in the sizes of the bar."
+        ),
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Time the norms beside every peer: tables, pictures, CSV files, and the bar that the library must reach."""
+    from normlab.bench import plan
+
+    if quick and full:
+        raise _check.InputError("--quick and --full exclude each other: give one of them")
+    with _checking():
+        options = plan.Options(
+            amount="quick" if quick else "full" if full else "default",
+            device=_device(device),
+            heap=heap,
+            sizes=None if sizes is None else plan.sizes(sizes),
+            dtypes=plan.names("--dtypes", dtypes, plan.DTYPES),  # pyright: ignore[reportArgumentType]
+            ops=None if ops is None else plan.names("--ops", ops, plan.OPS),  # pyright: ignore[reportArgumentType]
+            threads=None if threads is None else plan.threads(threads),
+            compiled=compiled,
+        )
+        _folder(out)
+    from normlab.bench.command import conduct
+
+    raise typer.Exit(conduct(options, out, shlex.join(["normlab", *sys.argv[1:]])))
 
 
 def main(arguments: list[str] | None = None) -> None:

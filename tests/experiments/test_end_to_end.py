@@ -31,7 +31,7 @@ def conducted(folder):
     tiny = replace(
         QUICK, name="tiny", n_seeds=2, cheap_seeds=2, steps=6, context=8, batch=2, dim=16, rates=(1e-3, 1e-2),
         comparison_layers=(1, 2), depths=(1, 2, 4), warmup_layers=(2,), warmup=3, init_layers=(1, 2, 4), init_batch=2,
-        long_steps=9, long_rates=(1e-2,), half_seeds=2, half_layers=1,
+        long_steps=9, long_rates=(1e-2,), half_seeds=2, half_layers=1, speed_rounds=2,
     )  # fmt: skip
     done = conduct(list(EXPERIMENTS.values()), Setting(tiny, load_corpus(), flags="--quick"), folder, jobs=2)
     write_report(done, folder, "normlab verify --quick")
@@ -112,7 +112,10 @@ def test_a_second_time_computes_nothing_and_says_the_same(conducted, folder, mon
     monkeypatch.setattr(sys.modules["normlab.lab.sweep"], "_finished", no_pool)
     setting = conducted[0].evidence.setting
     again = conduct(list(EXPERIMENTS.values()), setting, folder)
-    assert [c.judged for c in again] == [c.judged for c in conducted]
+    for c, first in zip(again, conducted, strict=True):
+        # Times are taken anew.
+        same_claims = [j.claim for j in c.judged] == [j.claim for j in first.judged]
+        assert same_claims if c.experiment.name == "speed" else c.judged == first.judged
 
 
 def test_fresh_runs_give_the_same_verdicts(conducted, tmp_path):

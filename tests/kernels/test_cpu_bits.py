@@ -1,8 +1,13 @@
-"""What a CPU kernel touches: what it is given, what it returns, and nothing beside."""
+"""What the bits of a result depend on, and which memory a CPU kernel touches: its own row's and the parameters'; what
+it is given and what it returns, and nothing beside."""
 
 import sys
 
 import pytest
+import torch
+
+from normlab import NormSpec
+from normlab.kernels import cpu, cpu_plan, cpu_threads
 
 BOUNDS = """
 import ctypes, itertools, mmap
@@ -17,8 +22,6 @@ kept = []
 
 def at_the_end(tensor):
     \"\"\"A copy whose last byte is followed by a page that kills whoever touches it.\"\"\"
-    if tensor is None:
-        return 0
     size = tensor.numel() * tensor.element_size()
     pages = -(-size // PAGE) * PAGE
     memory = mmap.mmap(-1, pages + PAGE)
@@ -31,24 +34,24 @@ def at_the_end(tensor):
 name = NAME
 dtype = getattr(torch, name)
 wide = torch.float64 if dtype == torch.float64 else torch.float32
-CASES = [("rmsnorm", True, False), ("rmsnorm", False, False), ("layernorm", True, False), ("layernorm", True, True),
-         ("layernorm", False, True)]
-for kind, weighted, biased in CASES:
+# Every way to read and to write once: a parameter's code is the same whatever else there is.
+CASES = [("rmsnorm", True, False, True), ("layernorm", True, True, False), ("layernorm", False, True, False)]
+def random(*shape):
+    return at_the_end(torch.randn(*shape).to(dtype))
+
+for kind, weighted, biased, added in CASES:
     for rows, n in itertools.product((1, 5, 33), (1, 31, 64, 77)):
-        print(kind, weighted, biased, rows, n, flush=True)
+        print(kind, weighted, biased, added, rows, n, flush=True)
         spec = NormSpec(kind)
-        x = at_the_end(torch.randn(rows, n).to(dtype))
-        dy = at_the_end(torch.randn(rows, n).to(dtype))
-        y, dx = at_the_end(torch.empty(rows, n, dtype=dtype)), at_the_end(torch.empty(rows, n, dtype=dtype))
-        w = at_the_end(torch.randn(n).to(dtype)) if weighted else 0
-        b = at_the_end(torch.randn(n).to(dtype)) if biased else 0
-        dw = at_the_end(torch.empty(n, dtype=dtype)) if weighted else 0
-        db = at_the_end(torch.empty(n, dtype=dtype)) if biased else 0
+        x, dy, y, dx = (random(rows, n) for _ in range(4))
+        r, t, dt = (random(rows, n) if added else 0 for _ in range(3))
+        w, dw = (random(n) if weighted else 0 for _ in range(2))
+        b, db = (random(n) if biased else 0 for _ in range(2))
         stats = at_the_end(torch.empty(rows, 2 if kind == "layernorm" else 1, dtype=torch.float64))
-        plan = cpu_plan.plan(name, name if weighted else "", name if biased else "", False, False, spec)
+        plan = cpu_plan.plan(name, name if weighted else "", name if biased else "", added, added, spec)
         partial = at_the_end(torch.empty(cpu_plan.partial_length(rows, n, weighted + biased), dtype=wide))
-        cpu_plan.run_forward(plan, rows, n, x, 0, w, b, y, 0, stats)
-        cpu_plan.run_backward(plan, rows, n, dy, 0, x, w, stats, dx, partial, dw, db)
+        cpu_plan.run_forward(plan, rows, n, x, r, w, b, y, t, stats)
+        cpu_plan.run_backward(plan, rows, n, dy, dt, t or x, w, stats, dx, partial, dw, db)
 print("within bounds")
 """
 
@@ -60,3 +63,100 @@ def test_no_memory_beyond_a_tensor_is_touched(name, python):
     done = python(BOUNDS.replace("NAME", repr(name)))
     assert done.returncode == 0, [*done.stdout.splitlines()[-1:], done.stderr]
     assert done.stdout.endswith("within bounds\n")
+
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+# Few rows and many, a rest behind the last tile and none; all large enough for several threads, which must be many
+# blocks of dweight's sum in the second and a few long rows in the third.
+SHAPES = [(40, 1000), (2200, 64), (7, 4224)]
+SPECS = {"rmsnorm": NormSpec("rmsnorm"), "layernorm": NormSpec("layernorm")}
+
+
+def drawn(kind, rows, n, dtype):
+    """[x, residual, weight, bias, dy, dtotal]; None for the bias of RMSNorm."""
+    x, residual, dy, dtotal = (torch.randn(rows, n).to(dtype) for _ in range(4))
+    weight, bias = (torch.randn(n).to(dtype) for _ in range(2))
+    return [x, residual, weight, bias if kind == "layernorm" else None, dy, dtotal]
+
+
+def both_ways(kind, x, residual, weight, bias, dy, dtotal):
+    """{name: result} of the two kernels."""
+    y, total, stats = cpu.forward(x, residual, weight, bias, SPECS[kind])
+    dx, dweight, dbias = cpu.backward(
+        dy, dtotal, total, weight, stats, SPECS[kind], None if bias is None else bias.dtype
+    )
+    found = {"y": y, "total": total, "stats": stats, "dx": dx, "dweight": dweight, "dbias": dbias}
+    return {name: t for name, t in found.items() if t is not None}
+
+
+def assert_same_bits(got, expected):
+    assert got.keys() == expected.keys()
+    for name, t in got.items():
+        assert torch.equal(t.view(torch.uint8), expected[name].view(torch.uint8)), name
+
+
+@pytest.fixture
+def on_threads():
+    """Set the number of threads, until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_threads_and_the_time_of_day_do_not_matter(kind, shape, dtype, on_threads, monkeypatch):
+    given = drawn(kind, *shape, dtype)
+    expected = both_ways(kind, *given)
+    teams, run = [], cpu_threads.run
+    monkeypatch.setattr(cpu_threads, "run", lambda code, data, team: (teams.append(team), run(code, data, team))[1])
+    for threads in (1, 2, 3, 5):
+        on_threads(threads)
+        # Which thread takes which rows differs from one time to the next.
+        for _ in range(4):
+            assert_same_bits(both_ways(kind, *given), expected)
+    if cpu_threads._team() is not None:
+        assert set(teams) == {1, 2, 3, 5} if shape != (40, 1000) else max(teams) > 1
+
+
+@pytest.mark.parametrize("n", [33, 64, 4224])
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_does_not_depend_on_the_others(kind, n, dtype):
+    """Alone, or anywhere in a batch: rows go in twos or fours, and what is left one at a time."""
+    x, residual, weight, bias, dy, dtotal = drawn(kind, 11, n, dtype)
+    whole = both_ways(kind, x, residual, weight, bias, dy, dtotal)
+    pieces = [slice(i, i + 1) for i in range(11)] + [slice(0, 2), slice(1, 6), slice(3, 11), slice(4, 8)]
+    for piece in pieces:
+        part = both_ways(kind, x[piece], residual[piece], weight, bias, dy[piece], dtotal[piece])
+        for name in ("y", "total", "stats", "dx"):
+            assert torch.equal(part[name], whole[name][piece]), (piece, name)
+
+
+@pytest.mark.parametrize("n", [33, 64, 4224])
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_a_tensor_lies_does_not_matter(kind, n, dtype):
+    """One number off the address that PyTorch's allocator gives, which is a multiple of 64 bytes."""
+    given = drawn(kind, 11, n, dtype)
+    moved = [None if t is None else torch.cat([t.new_zeros(1), t.view(-1)])[1:].view(t.shape) for t in given]
+    assert all(t is None or t.data_ptr() % 64 == t.element_size() for t in moved)
+    assert_same_bits(both_ways(kind, *moved), both_ways(kind, *given))
+
+
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stores_past_the_caches_write_the_same(kind, dtype, on_threads, monkeypatch):
+    """A later reader on another core must find them, which takes a fence."""
+    # 3 rows more than fours, and 3 tiles a row in each dtype.
+    given = drawn(kind, 403, 96, dtype)
+    monkeypatch.setattr(cpu_plan, "CACHE_SIZE", 1 << 60)
+    expected = both_ways(kind, *given)
+    streamed, streams = [], cpu_plan._streams
+    monkeypatch.setattr(cpu_plan, "_streams", lambda *a: streamed.append(streams(*a)) or streamed[-1])
+    monkeypatch.setattr(cpu_plan, "CACHE_SIZE", 0)
+    for threads in (1, 2):
+        on_threads(threads)
+        assert_same_bits(both_ways(kind, *given), expected)
+    assert streamed == [True] * 4

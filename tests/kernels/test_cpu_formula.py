@@ -1,16 +1,174 @@
-"""The CPU kernels beside the definitions, on every combination of what a call may leave out."""
+"""The CPU kernels beside the definitions: y, and every gradient from random upstream gradients."""
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
-from normlab import functional
+from normlab import NormSpec, functional
 from normlab.norms import layernorm, rmsnorm
 
 CALLS = [("rmsnorm", weighted, False) for weighted in (True, False)]
 CALLS += [("layernorm", *given) for given in itertools.product((True, False), repeat=2)]
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+# Either side of the ends of registers, tiles (8, 16, 32 numbers), pieces of a row's sum (128 tiles), and the width
+# from which few rows are shared among threads, each with one number of rows; then every way in which rows can be one
+# alone, in fours, in a last block of one. Which lanes are read and which rows are taken together do not depend on each
+# other, so that the product of the two would find no more.
+WIDTHS = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 2047, 2049, 4097, 12289)
+ROWS = (1, 4, 5, 9, 129)
+SHAPES = [*zip((5, 9, 4, 1) * 4, WIDTHS, strict=True), *((rows, 33) for rows in ROWS), (129, 100), (17, 4097)]
+
+# (weight's dtype, bias's dtype, fields of the spec); None where there is no parameter, "own" for the input's dtype.
+VARIANTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "weight alone": ("own", None, {"eps": None}),
+    "bias alone": (None, "own", {"eps": 0.1}),
+    "neither": (None, None, {"eps": None}),
+    "offset": ("own", "own", {"offset": 1.0, "eps": 0.1}),
+    "float32 parameters": (torch.float32, torch.float32, {}),
+    "float32 weight alone": (torch.float32, None, {"eps": None}),
+    "rounded first": ("own", "own", {"scale_dtype": "input"}),
+    "rounded first, offset": ("own", "own", {"scale_dtype": "input", "offset": 1.0}),
+}
+# A rounding is a matter of half precision, and all the rest is the same code whatever it reads: each way once or twice.
+CHOSEN = [(torch.bfloat16, name) for name in VARIANTS]
+CHOSEN += [(torch.float16, name) for name in ("float32 parameters", "rounded first, offset")]
+CHOSEN += [(torch.float32, name) for name in ("weight alone", "bias alone", "offset")]
+CHOSEN += [(torch.float64, name) for name in ("weight alone", "offset")]
+
+
+def unit(dtype: torch.dtype) -> float:
+    """The unit roundoff."""
+    return torch.finfo(dtype).eps / 2
+
+
+class Expected(NamedTuple):
+    """A result in float64, and the sizes of the terms that make each number of it, to which errors are relative."""
+
+    value: Any
+    terms: Any
+    length: int
+
+
+def compare(got: torch.Tensor, expected: Expected, x: torch.dtype, roundings: int) -> None:
+    """Raise unless `got` is what rounding may make of the expected value.
+
+    A sum of a row is of at most 128 numbers, one after another, in each lane, then pairwise, then in float64; one over
+    rows of at most as many as there are. A derivative holds three such sums, among some elementwise operations, all
+    in float32 (float64 for float64). Then come the roundings to half precision: one of the result, and those that the
+    spec asks for.
+    """
+    wide = torch.float64 if x == torch.float64 else torch.float32
+    relative = roundings * unit(got.dtype) + 3 * (expected.length + 16) * unit(wide)
+    # Half a step of the subnormal numbers of float16.
+    absolute = torch.finfo(got.dtype).smallest_normal * torch.finfo(got.dtype).eps
+    excess = np.abs(got.detach().double().numpy() - expected.value) - relative * expected.terms - absolute
+    assert np.max(excess) <= 0, (np.unravel_index(np.argmax(excess), excess.shape), np.max(excess))
+
+
+def definition(kind: str, dy: Any, x: Any, weight: Any, bias: Any, dtotal: Any, eps: float, offset: float) -> Any:
+    """{"y", "dx", "dweight", "dbias"} of the definition, from tensors."""
+    dy, x, weight, bias, dtotal = (
+        None if t is None else t.detach().double().numpy() for t in (dy, x, weight, bias, dtotal)
+    )
+    norm: Any = layernorm if kind == "layernorm" else rmsnorm
+    options = {"eps": eps, "offset": offset}
+    y = norm.forward(x, *((weight,) if kind == "rmsnorm" else (weight, bias)), **options)
+    gradients = norm.backward(dy, x, weight, **options)
+    m = np.mean(x, axis=1, keepdims=True) if kind == "layernorm" else 0.0
+    s = 1 / np.sqrt(np.mean((x - m) ** 2, axis=1, keepdims=True) + eps)
+    # The mean is subtracted, so that its rounding is one of the normalized value.
+    h, g = (np.abs(x - m) + np.abs(m)) * s, 1.0 if weight is None else abs(offset) + np.abs(weight)
+    u = np.abs(dy) * g
+    means = np.mean(u * h, axis=1, keepdims=True), np.mean(u, axis=1, keepdims=True)
+    added = 0.0 if dtotal is None else dtotal
+    n, rows = min(x.shape[1], 128), x.shape[0]
+    return {
+        "y": Expected(y, h * g + (0 if bias is None else np.abs(bias)), n),
+        "dx": Expected(gradients.dx + added, s * (u + h * means[0] + means[1]) + np.abs(added), n),
+        "dweight": Expected(gradients.dweight, np.sum(np.abs(dy) * h, axis=0), n + rows),
+        "dbias": Expected(np.sum(dy, axis=0), np.sum(np.abs(dy), axis=0), rows),
+    }
+
+
+def draw(rows: int, n: int, dtype: torch.dtype, *parameters: Any) -> Any:
+    """(x, residual, dy, dtotal, *parameters)."""
+    made = [torch.randn(rows, n) * 2 + 0.5, *(torch.randn(rows, n) for _ in range(3))]
+    vectors = [None if p is None else torch.randn(n).to(dtype if p == "own" else p) for p in parameters]
+    return *(t.to(dtype) for t in made), *vectors
+
+
+def leaf(t: Any) -> Any:
+    return None if t is None else t.clone().requires_grad_()
+
+
+@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_shape(kind, dtype):
+    """With a residual, and gradients through both results."""
+    for rows, n in SHAPES:
+        x, residual, dy, dtotal, weight, bias = draw(rows, n, dtype, "own", "own" if kind == "layernorm" else None)
+        given = {"x": x, "residual": residual, "weight": weight, "bias": bias}
+        leaves = {name: leaf(t) for name, t in given.items()}
+        parameters = [leaves[name] for name in ("weight", "bias") if leaves[name] is not None]
+        norm = functional.add_rms_norm if kind == "rmsnorm" else functional.add_layer_norm
+        total, y = norm(leaves["x"], leaves["residual"], [n], *parameters, eps=1e-5)
+        torch.autograd.backward([total, y], [dtotal, dy])
+        assert torch.equal(total, x + residual)
+        assert torch.equal(leaves["x"].grad, leaves["residual"].grad)
+        expected = definition(kind, dy, total, weight, bias, dtotal, 1e-5, 0.0)
+        compare(y, expected["y"], dtype, 1)
+        compare(leaves["x"].grad, expected["dx"], dtype, 1)
+        for name in ("weight", "bias"):
+            if leaves[name] is not None:
+                compare(leaves[name].grad, expected[f"d{name}"], dtype, 1)
+
+
+@pytest.mark.parametrize(("dtype", "variant"), CHOSEN)
+@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+def test_every_way_to_scale(kind, dtype, variant):
+    *parameters, fields = VARIANTS[variant]
+    if kind == "rmsnorm":
+        parameters = [parameters[0], None]
+    spec = NormSpec(kind, **fields)
+    eps = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps if spec.eps is None else spec.eps
+    # The normalized value, the scale, their product and the sum with the bias.
+    roundings = 4 if spec.scale_dtype == "input" else 1
+    for rows, n in ((5, 33), (129, 100)):
+        x, _, dy, _, weight, bias = draw(rows, n, dtype, *parameters)
+        x_leaf, *leaves = leaf(x), leaf(weight), leaf(bias)
+        norm = functional.rms_norm if kind == "rmsnorm" else functional.layer_norm
+        y = norm(x_leaf, [n], *leaves[: 1 if kind == "rmsnorm" else 2], spec=spec)
+        y.backward(dy)
+        expected = definition(kind, dy, x, weight, bias, None, eps, spec.offset)
+        compare(y, expected["y"], dtype, roundings)
+        compare(x_leaf.grad, expected["dx"], dtype, roundings)
+        for name, parameter in zip(("dweight", "dbias"), leaves, strict=True):
+            if parameter is not None:
+                assert parameter.grad.dtype == parameter.dtype
+                compare(parameter.grad, expected[name], dtype, 1)
+
+
+def test_a_mean_of_ten_thousand_costs_no_more_than_in_torch():
+    """Centring takes four of float32's seven digits there, and those that are left must not depend on the kernel."""
+    x, dy = torch.randn(512, 1024) + 1e4, torch.randn(512, 1024)
+    weight, bias = torch.randn(1024), torch.randn(1024)
+    expected = definition("layernorm", dy, x, weight, bias, None, 1e-5, 0.0)
+    errors = []
+    for norm in (functional.layer_norm, torch.nn.functional.layer_norm):
+        leaves = [leaf(t) for t in (x, weight, bias)]
+        y = norm(leaves[0], [1024], *leaves[1:], eps=1e-5)
+        y.backward(dy)
+        got = {"y": y.detach()} | {name: t.grad for name, t in zip(("dx", "dweight", "dbias"), leaves, strict=True)}
+        errors.append(
+            {name: np.sqrt(np.mean((t.double().numpy() - expected[name].value) ** 2)) for name, t in got.items()}
+        )
+    for name, ours in errors[0].items():
+        # One part in ten: the two add up in other orders.
+        assert ours <= 1.1 * errors[1][name], name
 
 
 @pytest.mark.parametrize(("kind", "weighted", "biased"), CALLS)

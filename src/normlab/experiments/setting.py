@@ -33,6 +33,8 @@ class Size:
         warmup_layers, warmup: depths that are also run with a warm-up, of so many steps.
         init_layers, init_batch: depths at which the gradient at initialization is measured, and on how many sequences.
         half_kinds, half_layers, half_rates: norms, depth and rates at which bfloat16 is compared with float32.
+        speed_rounds: rounds in which everything that is compared is timed.
+        speed_large: whether tensors larger than the caches, and MiniMind in its whole size, are timed.
         long_steps, long_rates: a longer run of NoNorm, for the step at which it becomes NaN; 0: none.
     """
 
@@ -51,6 +53,8 @@ class Size:
     evals: int = 4
     cheap_seeds: int = 6
     half_seeds: int = 24
+    speed_rounds: int = 10
+    speed_large: bool = False
     half_kinds: tuple[Literal["rmsnorm", "layernorm"], ...] = ("rmsnorm",)
     half_layers: int = 4
     half_rates: tuple[float, ...] = (3e-3,)
@@ -88,6 +92,8 @@ FULL = Size(
     half_kinds=("rmsnorm", "layernorm"),
     half_rates=(1e-3, 3e-3),
     cheap_seeds=12,
+    speed_rounds=12,
+    speed_large=True,
 )
 
 

@@ -5,12 +5,12 @@ experiment that measures it, the effect in words, the range in which the claim s
 function from the evidence to the effect's values. The verdict is computed (see `judge`).
 """
 
-from normlab.experiments.claims import gradient_vanishing, half_precision, norm_comparison, prenorm_vs_postnorm
+from normlab.experiments.claims import gradient_vanishing, half_precision, norm_comparison, prenorm_vs_postnorm, speed
 from normlab.experiments.claims.claim import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
     claim
-    for module in (gradient_vanishing, norm_comparison, prenorm_vs_postnorm, half_precision)
+    for module in (gradient_vanishing, norm_comparison, prenorm_vs_postnorm, speed, half_precision)
     for claim in module.CLAIMS
 )
 
