@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from normlab.kernels import cpu_plan, plain
+from normlab.kernels import cpu_plan, cpu_threads, plain
 from normlab.kernels.cpu_build import BuildError
 from normlab.kernels.fused import Backward, Forward
 from normlab.spec import NormSpec
@@ -80,10 +80,12 @@ def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Ten
     total = None if residual is None else torch.empty_like(x)
     stats = x.new_empty((rows, 1 + plan.forward.layer), dtype=torch.float64)
     if x.numel():
+        workers = cpu_threads.threads()
+        scratch = None if residual is None else _room(plan.size * cpu_plan.scratch_length(n, workers))
         try:
             cpu_plan.run_forward(
                 plan, rows, n, x.data_ptr(), _address(residual), _address(weight), _address(bias), y.data_ptr(),
-                _address(total), stats.data_ptr(),
+                _address(total), stats.data_ptr(), _address(scratch), workers,
             )  # fmt: skip
         except BuildError as error:
             _warn(str(error))

@@ -1,12 +1,12 @@
 """The arguments of the CPU kernels: words of 64 bits in memory, in this order.
 
-Addresses, counts and flags are integers; `eps` and `offset` are float64. `next` and `done` start at 0 and are counted
-up by the threads. Absent tensors have the address 0.
+Addresses, counts and flags are integers; `eps` and `offset` are float64. `next`, `done` and `workers` start at 0 and
+are counted up by the threads. Absent tensors have the address 0.
 """
 
 FORWARD = (
-    "next", "rows", "n", "chunk", "streaming",
-    "x", "residual", "weight", "bias", "y", "total", "stats", "eps", "offset",
+    "next", "rows", "n", "chunk", "streaming", "workers",
+    "x", "residual", "weight", "bias", "y", "total", "scratch", "stats", "eps", "offset",
 )  # fmt: skip
 BACKWARD = (
     "next", "done", "rows", "n", "block", "streaming",

@@ -24,13 +24,16 @@ from normlab.kernels.cpu_memory import (
     store,
     store_column,
     store_first,
+    stream_copy,
     take,
     word,
 )
 from normlab.kernels.cpu_sweeps import inlined, sweeps, types_of
 from normlab.kernels.cpu_vector import across, column, down, fma, root, tile
 
-(NEXT, ROWS, N, CHUNK, STREAMING, X, RESIDUAL, WEIGHT, BIAS, Y, TOTAL, STATS, EPS, OFFSET) = range(len(FORWARD))
+(
+    NEXT, ROWS, N, CHUNK, STREAMING, WORKERS, X, RESIDUAL, WEIGHT, BIAS, Y, TOTAL, SCRATCH, STATS, EPS, OFFSET,
+) = range(len(FORWARD))  # fmt: skip
 
 
 def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool) -> Callable[[Any], None]:
@@ -77,15 +80,17 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
         put(E, y, stride, j, h, count, streaming)
 
     @inlined
-    def rows_from(R, p, row, streaming):
+    def rows_from(R, p, row, streaming, scratch):
         """As many rows as a tile of shape R has."""
         n = word(p, N)
         stride, at = n * SIZE_E, row * n * SIZE_E
         x, w, b, y = word(p, X) + at, word(p, WEIGHT), word(p, BIAS), word(p, Y) + at
+        t = word(p, TOTAL) + at
         if add:
-            t = word(p, TOTAL) + at
-            add_residual(R, x, word(p, RESIDUAL) + at, t, stride, n)
-            x = t
+            # The sum is read again at once. What goes past the caches at the end waits in memory that stays in them.
+            near = scratch if streaming else t
+            add_residual(R, x, word(p, RESIDUAL) + at, near, stride, n)
+            x = near
         stats = word(p, STATS) + row * SIZE_STATS
         length = column(R, float(n))
         hi = lo = tile(R, A, 0.0)
@@ -97,27 +102,33 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
         rstd = column(R, 1.0) / root(v + column(R, real(p, EPS)))
         store_column(stats + SIZE_STATS - 8, SIZE_STATS, rstd)
         s, offset = across(R, A, rstd), tile(ONE, A, real(p, OFFSET))
+        ahead = word(p, X) + at + COUNT * stride
         main = n - n % LANES
         for j in range(0, main, LANES):
             columns(R, x, w, b, y, stride, j, None, streaming, hi, lo, s, offset)
+            if add and streaming:
+                stream_copy(R, E, x, t, stride, j)
             # The next rows, which the processor would look for only when these are done.
-            prefetch(R, E, x + COUNT * stride, stride, j)
+            prefetch(R, E, ahead, stride, j)
+            if add:
+                prefetch(R, E, word(p, RESIDUAL) + at + COUNT * stride, stride, j)
         if main < n:
             columns(R, x, w, b, y, stride, main, n - main, streaming, hi, lo, s, offset)
 
     def body(arguments):
         p = address_of(arguments)
         rows, chunk, streaming = word(p, ROWS), word(p, CHUNK), word(p, STREAMING) != 0
+        scratch = word(p, SCRATCH) + take(p, WORKERS, 1) * COUNT * word(p, N) * SIZE_E
         while True:
             row = take(p, NEXT, chunk)
             if row >= rows:
                 break
             end = min(row + chunk, rows)
             while row + COUNT <= end:
-                rows_from(MANY, p, row, streaming)
+                rows_from(MANY, p, row, streaming, scratch)
                 row += COUNT
             while row < end:
-                rows_from(ONE, p, row, streaming)
+                rows_from(ONE, p, row, streaming, scratch)
                 row += 1
         fence()
 

@@ -100,9 +100,9 @@ def _narrow(builder, value, dtype, element, paired=False):
 
 def _pointer(builder, address, stride, row, column, element, width):
     """To the elements of a row that begin at a column."""
-    start = builder.add(address, builder.mul(stride, I64(row)))
-    at = builder.add(start, builder.mul(column, I64(SIZE[element])))
-    return builder.inttoptr(at, vector(IN_MEMORY[element], width).as_pointer())
+    # The offset first: it is the same in all tensors of the call, which leaves registers for their addresses.
+    offset = builder.add(builder.mul(stride, I64(row)), builder.mul(column, I64(SIZE[element])))
+    return builder.inttoptr(builder.add(address, offset), vector(IN_MEMORY[element], width).as_pointer())
 
 
 def _mask(builder, count, shape):
@@ -191,6 +191,22 @@ def store_first(typingctx, element, address, stride, column, tile, count):
 
 
 @intrinsic
+def stream_copy(typingctx, shape, element, source, target, stride, column):
+    """Copy a tile's elements as they are, past the caches."""
+    t, e = shape.shape, element.instance_type
+
+    def generate(context, builder, sig, args):
+        _, _, source, target, stride, column = args
+        for r in range(t.rows):
+            value = builder.load(_pointer(builder, source, stride, r, column, e, t.width), align=SIZE[e])
+            write = builder.store(value, _pointer(builder, target, stride, r, column, e, t.width), align=64)
+            write.set_metadata("nontemporal", builder.module.add_metadata([I32(1)]))
+        return context.get_dummy_value()
+
+    return types.none(shape, element, WORD, WORD, WORD, WORD), generate
+
+
+@intrinsic
 def rounded(typingctx, element, value):
     """A Tile or Column after a round trip through an element type."""
     e, paired = element.instance_type, value.shape.paired
@@ -254,7 +270,7 @@ def prefetch(typingctx, shape, element, address, stride, column):
     def generate(context, builder, sig, args):
         for r in range(t.rows):
             pointer = _pointer(builder, args[2], args[3], r, args[4], e, t.width)
-            operands = [pointer, I32(0), I32(3), I32(1)]
+            operands = [pointer, I32(0), I32(2), I32(1)]
             kinds = ir.FunctionType(ir.VoidType(), [a.type for a in operands])
             builder.call(cgutils.get_or_insert_function(builder.module, kinds, "llvm.prefetch.p0"), operands)
         return context.get_dummy_value()

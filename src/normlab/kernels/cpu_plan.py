@@ -92,6 +92,11 @@ def _streams(rows: int, n: int, size: int, written: int) -> bool:
     return 2 * rows * n * size >= CACHE_SIZE and n * size % 64 == 0 and written % 64 == 0
 
 
+def scratch_length(n: int, workers: int) -> int:
+    """Elements that a forward pass with a residual needs beside its results: up to four rows for each thread."""
+    return 4 * n * workers
+
+
 def _run(variant: Variant, arguments: bytes, numbers: int, items: int) -> None:
     teammates = 1 if numbers < PARALLEL_FROM else min(cpu_threads.threads(), items)
     # The buffer is written to: threads count in it. It must be this call's own.
@@ -99,16 +104,20 @@ def _run(variant: Variant, arguments: bytes, numbers: int, items: int) -> None:
 
 
 def run_forward(
-    plan: Plan, rows: int, n: int, x: int, residual: int, weight: int, bias: int, y: int, total: int, stats: int
-) -> None:
-    """Fill y, total (with a residual) and stats, all (rows, n) but stats: see `fused`. Addresses, 0 for none."""
+    plan: Plan, rows: int, n: int, x: int, residual: int, weight: int, bias: int, y: int, total: int, stats: int,
+    scratch: int = 0, workers: int = 1 << 16,
+) -> None:  # fmt: skip
+    """Fill y, total (with a residual) and stats, all (rows, n) but stats: see `fused`. Addresses, 0 for none.
+
+    With a residual `scratch` is room for `scratch_length` elements, for at most `workers` threads.
+    """
     chunk = max(1, CHUNK // n)
     chunk -= chunk % 4 if chunk > 4 else 0
     arguments = _pack_forward(
-        0, rows, n, chunk, _streams(rows, n, plan.size, y), x, residual, weight, bias, y, total, stats,
-        plan.eps, plan.offset,
+        0, rows, n, chunk, _streams(rows, n, plan.size, y | total), 0,
+        x, residual, weight, bias, y, total, scratch, stats, plan.eps, plan.offset,
     )  # fmt: skip
-    _run(plan.forward, arguments, rows * n, -(-rows // chunk))
+    _run(plan.forward, arguments, rows * n, min(-(-rows // chunk), workers))
 
 
 def run_backward(
