@@ -1,6 +1,7 @@
 """The CPU kernels at the edges: single roundings, what is not finite, whose memory is whose, autograd's promises."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def tensors(name, dtype=torch.float32, rows=ROWS, n=N):
     return {key: t.to(dtype) for key, t in given.items()}
 
 
-def call(name, given):
+def call(name, given) -> Any:
     """(total, normed) or (normed,)."""
     tensors = {key: t for key, t in given.items() if key != "input"}
     result = getattr(functional, name)(given["input"], normalized_shape=given["input"].shape[-1:], **tensors)

@@ -78,7 +78,8 @@ LOADER = """
 import torch, work
 torch.set_num_threads(2)
 expected = work.digest()
-loader = torch.utils.data.DataLoader(work.Rows(), batch_size=2, num_workers=2, timeout=60, multiprocessing_context="fork")
+options = {"batch_size": 2, "num_workers": 2, "timeout": 60, "multiprocessing_context": "fork"}
+loader = torch.utils.data.DataLoader(work.Rows(), **options)
 batches = list(loader)
 assert len(batches) == 4
 for batch in batches:

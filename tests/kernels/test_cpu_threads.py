@@ -109,7 +109,7 @@ def test_eight_python_threads_at_once(on_threads):
 
     def work(first):
         done = 0
-        while time.monotonic() < end:
+        while done < len(cases) or time.monotonic() < end:
             i = (first + done) % len(cases)
             for got, want in zip(both_ways(*cases[i]), expected[i], strict=True):
                 assert torch.equal(got, want), cases[i][0].shape
@@ -117,5 +117,5 @@ def test_eight_python_threads_at_once(on_threads):
         return done
 
     with ThreadPoolExecutor(8) as pool:
-        # Every thread has come round all cases: they ran beside each other.
+        # Every thread comes round all cases, however slow the machine.
         assert min(pool.map(work, range(8))) >= len(cases)

@@ -1,16 +1,20 @@
 """Which kernel runs, why, and what happens where the fused ones cannot."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 import normlab
-from normlab import NormSpec, functional
+from normlab import NormSpec, functional, kernels
+from normlab.spec import KINDS
 
 WITHOUT = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 for name in NAMES:
     sys.modules[name] = None
 import warnings
@@ -53,3 +57,120 @@ def test_the_fused_kernels_round_where_the_formula_does(scale_dtype, with_weight
         by_formula = functional.layer_norm(x, [64], *given, spec=spec)
     # The statistics differ in the last digit of float32, which moves a number in thousands over a tie.
     assert (fused != by_formula).double().mean() < 0.01
+
+
+def explained(spec, dtype=torch.float32, weight=None, bias=None):
+    parameters = {"weight": weight, "bias": bias}
+    given = {name: torch.ones(8, dtype=p) for name, p in parameters.items() if p is not None}
+    return normlab.explain(torch.ones(3, 8, dtype=dtype), spec=spec, **given)
+
+
+BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
+# (the spec's kind and fields, the dtypes of input, weight and bias, the reason)
+REFUSED = [
+    *((kind, {}, (F32, None, None), f"there is no fused kernel for kind {kind!r}") for kind in KINDS[2:]),
+    ("rmsnorm", {"eps_place": "outside"}, (F32, F32, None), 'eps_place is "outside"'),
+    ("layernorm", {"eps_place": "outside"}, (BF16, BF16, BF16), 'eps_place is "outside"'),
+    ("rmsnorm", {"stats_dtype": "input"}, (BF16, BF16, None), "the statistics are taken in bfloat16"),
+    ("layernorm", {"stats_dtype": "input"}, (F16, None, None), "the statistics are taken in float16"),
+    (
+        "rmsnorm",
+        {"scale_dtype": "input"},
+        (BF16, F32, None),
+        'scale_dtype is "input" and the parameters are not of the input\'s dtype',
+    ),
+    (
+        "layernorm",
+        {"scale_dtype": "weight"},
+        (F32, F32, BF16),
+        'scale_dtype is "weight" and the parameters are not of the input\'s dtype',
+    ),
+    ("layernorm", {"scale_dtype": "weight"}, (F16, None, F16), 'scale_dtype is "weight" and there is a bias alone'),
+]
+TAKEN = [
+    ("rmsnorm", {}, (F32, None, None)),
+    ("layernorm", {"offset": 1.0, "eps": None}, (BF16, F32, F16)),
+    # float32 is its own statistics' dtype, and a float32 bias is added in it.
+    ("rmsnorm", {"stats_dtype": "input"}, (F32, F32, None)),
+    ("layernorm", {"scale_dtype": "weight"}, (F32, None, F32)),
+    ("layernorm", {"scale_dtype": "input"}, (BF16, None, BF16)),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "dtypes", "reason"), REFUSED)
+def test_every_refusal_has_a_name_and_a_reason(kind, fields, dtypes, reason):
+    spec = NormSpec(kind, **fields)
+    assert explained(spec, *dtypes) == ("torch", reason)
+    assert str(explained(spec, *dtypes)) == f"torch: {reason}"
+    x, weight, bias = dtypes
+    assert kernels.unfusable(x, weight, bias, spec) == reason
+
+
+@pytest.mark.parametrize(("kind", "fields", "dtypes"), TAKEN)
+def test_what_is_not_refused_is_fused(kind, fields, dtypes):
+    assert explained(NormSpec(kind, **fields), *dtypes) == ("numba", "fused")
+    with normlab.use_kernels("torch"):
+        assert explained(NormSpec(kind, **fields), *dtypes) == ("torch", "no fused kernel was asked for")
+
+
+def test_the_choice_of_kernels_is_undone_in_order_and_after_an_exception():
+    assert kernels.chosen() == "fused"
+    with normlab.use_kernels("torch"):
+        with normlab.use_kernels("fused"):
+            assert kernels.chosen() == "fused"
+        assert kernels.chosen() == "torch"
+        with pytest.raises(ZeroDivisionError), normlab.use_kernels("fused"):
+            _ = 1 / 0
+        assert kernels.chosen() == "torch"
+    assert kernels.chosen() == "fused"
+
+
+def test_a_choice_holds_in_other_threads_and_for_the_next_call():
+    x, spec = torch.ones(3, 8), NormSpec("rmsnorm")
+    with normlab.use_kernels("torch"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(normlab.explain, x, spec=spec).result().kernel == "torch"
+    assert normlab.explain(x, spec=spec).kernel == "numba"
+
+
+def test_an_unknown_choice_of_kernels():
+    with (
+        pytest.raises(ValueError, match=r"^which must be one of 'fused', 'torch', got 'cuda'$"),
+        normlab.use_kernels("cuda"),
+    ):
+        pass
+    assert kernels.chosen() == "fused"
+
+
+CHOSEN_OUTSIDE = """
+import torch, normlab
+x = torch.randn(3, 8)
+assert torch.equal(normlab.functional.rms_norm(x, [8]), torch.nn.functional.rms_norm(x, [8]))
+print(normlab.explain(x, spec=normlab.NormSpec("rmsnorm")))
+with normlab.use_kernels("fused"):
+    print(normlab.explain(x, spec=normlab.NormSpec("rmsnorm")))
+"""
+
+
+def outside(value):
+    """The process with NORMLAB_KERNELS set to a value."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", CHOSEN_OUTSIDE],
+        env={**os.environ, "NORMLAB_KERNELS": value},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_environment_variable_chooses_for_a_process():
+    done = outside("torch")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["torch: no fused kernel was asked for", "numba: fused"]
+
+
+def test_a_wrong_environment_variable_is_one_sentence():
+    done = outside("numba")
+    assert done.returncode == 1
+    sentence = "ValueError: the variable NORMLAB_KERNELS must be one of fused, torch, got 'numba'"
+    assert done.stderr.splitlines()[-1] == sentence

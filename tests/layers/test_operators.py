@@ -5,9 +5,11 @@ import sys
 
 import pytest
 import torch
+from torch.library import opcheck
 
 import normlab
 from normlab import NormSpec, functional
+from normlab.layers import operators
 
 # torch's own, in the decompositions that forward-mode differentiation and Inductor load.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
@@ -192,3 +194,29 @@ def test_transforms_inside_a_compiled_function(name, transform):
         return TRANSFORMS[transform](lambda x: getattr(functional, name)(x, [8], weight), x)
 
     torch.testing.assert_close(torch.compile(function, backend="aot_eager", fullgraph=True)(x), function(x))
+
+
+# What is given beside the input, by the first letters of residual, weight and bias.
+GIVEN = [(given, torch.float32) for given in ("", "r", "w", "b", "rwb")] + [("rwb", torch.bfloat16)]
+
+
+@pytest.mark.parametrize(("given", "dtype"), GIVEN)
+def test_the_operators_are_what_they_say_they_are(given, dtype):
+    """torch's own check: schema, fake results, autograd, and all of it under AOTAutograd with symbolic shapes."""
+
+    def tensor(letter, *shape):
+        return torch.randn(*shape).to(dtype).requires_grad_() if letter in given else None
+
+    x = torch.randn(2, 3, 8).to(dtype).requires_grad_()
+    residual, weight, bias = tensor("r", 2, 3, 8), tensor("w", 8), tensor("b", 8)
+    fields = operators.fields(NormSpec("layernorm"))
+    arguments = (x, residual, weight, bias, [8], *fields)
+    opcheck(torch.ops.normlab.norm.default, arguments)
+
+    _, total, stats = (t.detach() for t in torch.ops.normlab.norm(*arguments))
+    total = x.detach() if residual is None else total
+    weight, bias = (None if p is None else p.detach() for p in (weight, bias))
+    dy, dtotal = torch.randn(2, 2, 3, 8).to(dtype)
+    # A gradient of the sum comes in only where there is one, and then it may be the only one, or there is none.
+    for gradients in ((dy, dtotal), (None, dtotal), (None, None)) if residual is not None else ((dy, None),):
+        opcheck(torch.ops.normlab.norm_backward.default, (*gradients, total, weight, bias, stats, [8], *fields))
