@@ -78,8 +78,8 @@ def ordinary(*tensors: Tensor | None) -> bool:
     """Whether a kernel may read the memory of all: no subclass, which has its own idea of what an operation does, and
     none of PyTorch's tensors without memory of their own (batches of vmap, zeros that are not written down)."""
     for t in tensors:
-        if t is not None and (
-            type(t) not in PLAIN or t.layout is not torch.strided or t._is_zerotensor() or not torch._C._has_storage(t)
-        ):
+        if t is None:
+            continue
+        if type(t) not in PLAIN or not torch._C._has_storage(t) or t.layout is not torch.strided or t._is_zerotensor():
             return False
     return True

@@ -67,8 +67,19 @@ class _AddNorm(torch.autograd.Function):
         return dx, dx, dweight, dbias, None, None, None
 
 
-def _differentiated(*tensors: Tensor | None) -> bool:
-    return any(t is not None and t.requires_grad for t in tensors)
+# `Function.apply` first looks for what torch.func wraps. Nothing of that comes here (`_transformed`), and the search
+# takes as long as a small norm.
+_apply_norm: Any = super(torch.autograd.Function, _Norm).apply  # pyright: ignore[reportAttributeAccessIssue]
+_apply_add_norm: Any = super(torch.autograd.Function, _AddNorm).apply  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _differentiated(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> bool:
+    return (
+        x.requires_grad
+        or (weight is not None and weight.requires_grad)
+        or (bias is not None and bias.requires_grad)
+        or (residual is not None and residual.requires_grad)
+    )
 
 
 def norm(
@@ -89,8 +100,8 @@ def norm(
         y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
         return y if total is None else Added(total, y)
     if residual is None:
-        return _Norm.apply(x, weight, bias, kernel, shape, spec)
-    return Added(*_AddNorm.apply(x, residual, weight, bias, kernel, shape, spec))  # pyright: ignore[reportGeneralTypeIssues]
+        return _apply_norm(x, weight, bias, kernel, shape, spec)
+    return Added(*_apply_add_norm(x, residual, weight, bias, kernel, shape, spec))
 
 
 def _by_formula(
