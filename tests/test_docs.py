@@ -95,33 +95,6 @@ def test_committed_claims_are_those_of_the_code():
     assert [(c["id"], c["text"]) for c in committed] == [(c.id, c.text) for c in CLAIMS], "stale: make readme"
 
 
-def test_the_code_on_kernels_runs(capsys):
-    """One block after the other; in a process of its own, because the last keeps the heap."""
-    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kernels.md").read_text(), flags=re.DOTALL))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ["numba: fused", 'torch: eps_place is "outside"']
-
-
-def times(heap):
-    """Medians by contender of RMSNorm, forward and backward, at the largest size of the bar, from a committed file."""
-    lines = (ROOT / "bench" / f"cpu-heap-{heap}.csv").read_text().splitlines()
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    case = {"op": "rms_norm", "mode": "forward+backward", "dtype": "float32", "rows": "8192", "dim": "4096"}
-    return {
-        r["contender"]: float(r["median_us"])
-        for r in rows
-        if r["threads"] != "1" and all(r[k] == v for k, v in case.items())
-    }
-
-
-def test_what_the_allocator_costs_is_what_was_measured():
-    kept, default = times("kept"), times("default")
-    text = (ROOT / "docs" / "kernels.md").read_text()
-    ours, theirs = (f"{default[name] / kept[name]:.1f}" for name in ("normlab", "torch.nn"))
-    assert f"{ours} times as long with glibc's default, and\nPyTorch's {theirs} times" in text
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_named_files_exist(document):
     """A path of the repository in backticks exists."""
