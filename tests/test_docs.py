@@ -62,6 +62,20 @@ def times(heap):
     }
 
 
+def test_where_torchs_norms_are_faster_is_what_was_measured():
+    """Of the sentence in docs/kernels.md on forward and backward."""
+    lines = (ROOT / "bench" / "cpu-heap-kept.csv").read_text().splitlines()
+    faster: dict[tuple[str, str], set[str]] = {}
+    for r in csv.DictReader(line for line in lines if not line.startswith("#")):
+        if (r["contender"], r["mode"]) == ("torch.nn", "forward+backward") and r["threads"] != "1":
+            sizes = faster.setdefault((r["op"], r["dtype"]), set())
+            if float(r["ratio_to_normlab"]) < 1:
+                sizes.add(f"{r['rows']} x {r['dim']}")
+    assert faster["layer_norm", "float32"] == {"1 x 64", "128 x 512", "1024 x 512"}
+    assert faster["layer_norm", "bfloat16"] == {"1 x 64", "128 x 512"}
+    assert faster["rms_norm", "float32"] == faster["rms_norm", "bfloat16"] == set()
+
+
 def test_what_the_allocator_costs_is_what_was_measured():
     kept, default = times("kept"), times("default")
     text = (ROOT / "docs" / "kernels.md").read_text()

@@ -113,8 +113,10 @@ def run_forward(
     """
     chunk = max(1, CHUNK // n)
     chunk -= chunk % 4 if chunk > 4 else 0
+    # A sum that goes past the caches needs a place to wait in.
+    streaming = _streams(rows, n, plan.size, y | total) and bool(scratch or not residual)
     arguments = _pack_forward(
-        0, rows, n, chunk, _streams(rows, n, plan.size, y | total), 0,
+        0, rows, n, chunk, streaming, 0,
         x, residual, weight, bias, y, total, scratch, stats, plan.eps, plan.offset,
     )  # fmt: skip
     _run(plan.forward, arguments, rows * n, min(-(-rows // chunk), workers))

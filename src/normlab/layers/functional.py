@@ -52,6 +52,9 @@ def _check_parameter(name: str, p: Tensor | None, shape: list[int], meaning: str
 
 def _check_shapes(x: Tensor, normalized_shape: Sequence[int], **parameters: Tensor | None) -> list[int]:
     """`normalized_shape` as a list, after checking it against x and the parameters against it."""
+    if torch._C._is_tracing():
+        # A comparison of sizes would become a constant of the traced program, and torch.jit warns of it.
+        return list(sizes("normalized_shape", normalized_shape))
     if isinstance(normalized_shape, tuple | list) and len(normalized_shape) == 1 and x.dim():
         width = x.shape[-1]
         if _fit(width, normalized_shape[0], parameters):
@@ -139,7 +142,7 @@ def layer_norm(
 
 def _check_residual(input: Tensor, residual: Tensor) -> None:
     check_tensor("residual", residual)
-    if residual.shape != input.shape:
+    if not torch._C._is_tracing() and residual.shape != input.shape:
         raise ValueError(f"residual must have the shape of input, {list(input.shape)}, got {list(residual.shape)}")
     if residual.dtype != input.dtype:
         raise TypeError(f"residual must have the dtype of input, {input.dtype}, got {residual.dtype}")

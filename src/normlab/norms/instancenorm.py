@@ -17,28 +17,11 @@ Backward is LayerNorm's within a row (u = dy * g, h = c * s), and  dx = s * u  w
     dweight = sum(dy * h),  dbias = sum(dy)            over samples and space
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from normlab.norms._rows import Array, as_scale, as_vector, check_gradient, factor, mean
-
-
-class Output(NamedTuple):
-    """y, and the running statistics after this batch (None where none were given)."""
-
-    y: Array
-    running_mean: Array | None
-    running_var: Array | None
-
-
-class Gradients(NamedTuple):
-    """What flows back: dx has the shape of x, dweight and dbias have shape (C,)."""
-
-    dx: Array
-    dweight: Array
-    dbias: Array
+from normlab.norms.batchnorm import Gradients, Output
 
 
 def _instances(x: ArrayLike) -> Array:
