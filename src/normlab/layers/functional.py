@@ -42,6 +42,11 @@ def check_tensor(name: str, x: Tensor) -> None:
         raise TypeError(f"{name} must have dtype float16, bfloat16, float32 or float64, got {x.dtype}")
 
 
+def _traced() -> bool:
+    """Whether torch.jit writes down what runs; torch.compile, which does so too, cannot look into the question."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
+
+
 def _check_parameter(name: str, p: Tensor | None, shape: list[int], meaning: str) -> None:
     if p is None:
         return
@@ -52,7 +57,7 @@ def _check_parameter(name: str, p: Tensor | None, shape: list[int], meaning: str
 
 def _check_shapes(x: Tensor, normalized_shape: Sequence[int], **parameters: Tensor | None) -> list[int]:
     """`normalized_shape` as a list, after checking it against x and the parameters against it."""
-    if torch._C._is_tracing():
+    if _traced():
         # A comparison of sizes would become a constant of the traced program, and torch.jit warns of it.
         return list(sizes("normalized_shape", normalized_shape))
     if isinstance(normalized_shape, tuple | list) and len(normalized_shape) == 1 and x.dim():
@@ -142,7 +147,7 @@ def layer_norm(
 
 def _check_residual(input: Tensor, residual: Tensor) -> None:
     check_tensor("residual", residual)
-    if not torch._C._is_tracing() and residual.shape != input.shape:
+    if not _traced() and residual.shape != input.shape:
         raise ValueError(f"residual must have the shape of input, {list(input.shape)}, got {list(residual.shape)}")
     if residual.dtype != input.dtype:
         raise TypeError(f"residual must have the dtype of input, {input.dtype}, got {residual.dtype}")
