@@ -51,11 +51,11 @@ def test_a_damaged_file_is_compiled_again(python, kept, tmp_path, damage):
     assert (done.returncode, done.stdout) == (0, "numba False\n"), done.stderr
 
 
-def test_without_a_home_it_works_too(python):
+def test_without_a_home_it_works_too(python, tmp_path):
     """As in a container whose user is not in the list of users."""
     code = "import pathlib\ndef home(*_): raise RuntimeError('Could not determine home directory.')\n"
     code += "pathlib.Path.home = home\n" + NORM
-    done = python(code, NORMLAB_CACHE=None, XDG_CACHE_HOME=None)
+    done = python(code, NORMLAB_CACHE=None, XDG_CACHE_HOME=None, TMPDIR=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "numba True\n"), done.stderr
 
 
