@@ -128,6 +128,8 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
             # The next rows, which the processor would look for only when these are done.
             prefetch(R, E, x + COUNT * stride, stride, j)
             prefetch(R, E, dy + COUNT * stride, stride, j)
+            if add:
+                prefetch(R, E, word(p, DTOTAL) + at + COUNT * stride, stride, j)
         if main < n:
             columns(R, addresses, stride, main, n - main, fresh, streaming, numbers)
 

@@ -54,17 +54,6 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
     COUNT, SIZE_E, SIZE_STATS = MANY.rows, SIZE[E], 16 if layer else 8
 
     @inlined
-    def add_residual(R, x, r, t, stride, n):
-        """t = round(x + r)."""
-        main = n - n % LANES
-        for j in range(0, main, LANES):
-            store(E, t, stride, j, load(R, E, A, x, stride, j) + load(R, E, A, r, stride, j))
-        if main < n:
-            rest = n - main
-            both = load_first(R, E, A, x, stride, main, rest) + load_first(R, E, A, r, stride, main, rest)
-            store_first(E, t, stride, main, both, rest)
-
-    @inlined
     def columns(R, x, w, b, y, stride, j, count, streaming, hi, lo, s, offset):
         """Write y of a tile."""
         h = centred(fetch(R, E, x, stride, j, count), hi, lo) * s
@@ -89,16 +78,18 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
         if add:
             # The sum is read again at once. What goes past the caches at the end waits in memory that stays in them.
             near = scratch if streaming else t
-            add_residual(R, x, word(p, RESIDUAL) + at, near, stride, n)
+            given = x, word(p, RESIDUAL) + at, near
             x = near
+        else:
+            given = x
         stats = word(p, STATS) + row * SIZE_STATS
         length = column(R, float(n))
         hi = lo = tile(R, A, 0.0)
         if layer:
-            mean = sums(R, x, stride, n) / length
+            mean = sums(R, given, stride, n) / length
             hi, lo = across(R, A, mean), across(R, A, mean - rounded(A, mean))
             store_column(stats, SIZE_STATS, mean)
-        v = squares(R, x, stride, n, hi, lo) / length
+        v = squares(R, x if layer else given, stride, n, hi, lo) / length
         rstd = column(R, 1.0) / root(v + column(R, real(p, EPS)))
         store_column(stats + SIZE_STATS - 8, SIZE_STATS, rstd)
         s, offset = across(R, A, rstd), tile(ONE, A, real(p, OFFSET))

@@ -191,6 +191,23 @@ def store_first(typingctx, element, address, stride, column, tile, count):
 
 
 @intrinsic
+def keep(typingctx, element, address, stride, column, tile):
+    """As `store`; gives the Tile back as it is in memory now."""
+    t, e = tile.shape, element.instance_type
+
+    def generate(context, builder, sig, args):
+        _, address, stride, column, value = args
+        kept = []
+        for r, row in enumerate(rows_of(builder, value, t.rows)):
+            stored = _narrow(builder, row, tile.dtype, e, t.paired)
+            builder.store(stored, _pointer(builder, address, stride, r, column, e, t.width), align=SIZE[e])
+            kept.append(_widen(builder, stored, e, tile.dtype, t.paired))
+        return stack(builder, kept)
+
+    return tile(element, WORD, WORD, WORD, tile), generate
+
+
+@intrinsic
 def stream_copy(typingctx, shape, element, source, target, stride, column):
     """Copy a tile's elements as they are, past the caches."""
     t, e = shape.shape, element.instance_type

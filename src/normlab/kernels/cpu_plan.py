@@ -88,8 +88,8 @@ def partial_length(rows: int, n: int, parameters: int) -> int:
 
 
 def _streams(rows: int, n: int, size: int, written: int) -> bool:
-    """Whether to write past the caches: nothing would be left there of what is read and written."""
-    return 2 * rows * n * size >= CACHE_SIZE and n * size % 64 == 0 and written % 64 == 0
+    """Whether to write past the caches: x, y, dy and dx, which one step of training goes over, do not fit there."""
+    return 4 * rows * n * size >= CACHE_SIZE and n * size % 64 == 0 and written % 64 == 0
 
 
 def scratch_length(n: int, workers: int) -> int:

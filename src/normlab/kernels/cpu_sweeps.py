@@ -19,6 +19,7 @@ from normlab.kernels.cpu_memory import (
     F64,
     SIZE,
     first,
+    keep,
     load,
     load_first,
     rounded,
@@ -69,8 +70,11 @@ class Sweeps(NamedTuple):
         put: (T, address, stride, j, tile, count, streaming): write them; `streaming` past the caches.
         centred: (x, hi, lo) -> x - mean for LayerNorm, x for RMSNorm.
         scale: (R, W, w, j, count, offset) -> offset + weight, repeated in every row.
-        sums: (R, x, stride, n) -> sum(x) of each row.
-        squares: (R, x, stride, n, hi, lo) -> sum((x - mean)^2) of each row.
+        sums: (R, given, stride, n) -> sum(x) of each row.
+        squares: (R, given, stride, n, hi, lo) -> sum((x - mean)^2) of each row.
+
+    `given` is the address of x, or (x, residual, total): then total = x + residual is written on the way, and summed
+    in its place.
     """
 
     fetch: Any
@@ -111,6 +115,18 @@ def sweeps(kernel: Types, layer: bool, shifted: bool, cast: bool) -> Sweeps:
         return x
 
     @inlined
+    def take_in(R, given, stride, j, count):
+        """The next numbers that a statistic is taken of."""
+        if not isinstance(given, tuple):
+            return fetch(R, E, given, stride, j, count)
+        x, residual, both = given
+        added = fetch(R, E, x, stride, j, count) + fetch(R, E, residual, stride, j, count)
+        if count is None:
+            return keep(E, both, stride, j, added)
+        store_first(E, both, stride, j, added, count)
+        return rounded(E, added)
+
+    @inlined
     def scale(R, W, w, j, count, offset):
         g = fetch(ONE, W, w, 0, j, count)
         if shifted:
@@ -120,32 +136,32 @@ def sweeps(kernel: Types, layer: bool, shifted: bool, cast: bool) -> Sweeps:
         return down(R, g)
 
     @inlined
-    def sums(R, x, stride, n):
+    def sums(R, given, stride, n):
         result = column(R, 0.0)
         for start in range(0, n, PIECE):
             end = min(start + PIECE, n)
             main = end - (end - start) % LANES
             acc = tile(R, A, 0.0)
             for j in range(start, main, LANES):
-                acc = acc + load(R, E, A, x, stride, j)
+                acc = acc + take_in(R, given, stride, j, None)
             if main < end:
-                acc = acc + load_first(R, E, A, x, stride, main, end - main)
+                acc = acc + take_in(R, given, stride, main, end - main)
             result = result + total(acc)
         return result
 
     @inlined
-    def squares(R, x, stride, n, hi, lo):
+    def squares(R, given, stride, n, hi, lo):
         result = column(R, 0.0)
         for start in range(0, n, PIECE):
             end = min(start + PIECE, n)
             main = end - (end - start) % LANES
             acc = tile(R, A, 0.0)
             for j in range(start, main, LANES):
-                v = centred(load(R, E, A, x, stride, j), hi, lo)
+                v = centred(take_in(R, given, stride, j, None), hi, lo)
                 acc = fma(v, v, acc)
             if main < end:
                 # Beyond the end x is 0, and x - mean is not.
-                v = first(centred(load_first(R, E, A, x, stride, main, end - main), hi, lo), end - main)
+                v = first(centred(take_in(R, given, stride, main, end - main), hi, lo), end - main)
                 acc = fma(v, v, acc)
             result = result + total(acc)
         return result

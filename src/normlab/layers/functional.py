@@ -5,6 +5,7 @@ Arguments are checked here, once; a kernel then computes (see `normlab.kernels`)
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,6 +32,14 @@ def _spec(kind: Kind, spec: NormSpec | None, default: NormSpec, eps: float | Non
         return spec
     if eps is default.eps or (isinstance(eps, float) and eps == default.eps):
         return default
+    if type(eps) is float and not torch.compiler.is_compiling():
+        return _with_eps(kind, eps)
+    return NormSpec(kind, eps=eps)
+
+
+@lru_cache(maxsize=64)
+def _with_eps(kind: Kind, eps: float) -> NormSpec:
+    """The standard formula with this eps, made once: checking a spec takes as long as a small norm."""
     return NormSpec(kind, eps=eps)
 
 
