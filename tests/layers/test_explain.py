@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import normlab
-from normlab import NormSpec, functional, kernels
+from normlab import NormSpec, functional
+from normlab.kernels import choice as kernels
 from normlab.spec import KINDS
 
 WITHOUT = """

@@ -1,40 +1,20 @@
 """The CPU kernels on tensors: Numba's code behind the interface of `fused`."""
 
-import os
-import platform
 import threading
 import warnings
 from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from normlab.kernels import cpu_plan, cpu_threads, plain
-from normlab.kernels.cpu_build import BuildError
+from normlab.kernels.cpu_build import BuildError, unusable
 from normlab.kernels.fused import Backward, Forward
 from normlab.spec import NormSpec
 
 NAME = "numba"
 
 NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
-
-
-@cache
-def unusable() -> str | None:
-    """Why no kernel of this module can run on this machine, or None."""
-    if find_spec("llvmlite") is None or find_spec("numba") is None:
-        return "Numba is not installed (pip install numba)"
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        return "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
-    import llvmlite.binding as llvm
-
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        features = llvm.get_host_cpu_features()
-        missing = [name for name in ("fma", "f16c") if not features.get(name)]
-        if missing:
-            return f"this processor has no {' and no '.join(missing)}"
-    return None
 
 
 def refusal(

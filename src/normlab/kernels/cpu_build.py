@@ -9,8 +9,10 @@ whole or not at all; their names say everything that the code depends on, so tha
 
 import hashlib
 import os
+import platform
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -34,6 +36,23 @@ class Variant(NamedTuple):
     add: bool
     shifted: bool
     cast: bool
+
+
+@cache
+def unusable() -> str | None:
+    """Why no kernel of this module can run on this machine, or None."""
+    if find_spec("llvmlite") is None or find_spec("numba") is None:
+        return "Numba is not installed (pip install numba)"
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
+    import llvmlite.binding as llvm
+
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        features = llvm.get_host_cpu_features()
+        missing = [name for name in ("fma", "f16c") if not features.get(name)]
+        if missing:
+            return f"this processor has no {' and no '.join(missing)}"
+    return None
 
 
 def folder() -> Path:

@@ -19,8 +19,8 @@ import msgspec
 import torch
 
 import normlab
-from normlab import kernels
 from normlab._check import InputError
+from normlab.kernels import choice
 from normlab.lab.config import RunConfig
 from normlab.lab.run import RunResult
 
@@ -52,7 +52,7 @@ def code_digest() -> str:
 
 def key_of(config: RunConfig) -> str:
     """The key of a run."""
-    parts = (config.canonical(), code_digest(), torch.__version__, kernels.chosen())
+    parts = (config.canonical(), code_digest(), torch.__version__, choice.chosen())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from normlab.kernels import Passes
+from normlab.kernels.choice import Passes
 from normlab.kernels.fused import Backward
 from normlab.layers._rows import flat, rows_of
 from normlab.spec import NormSpec

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from normlab import kernels
-from normlab.kernels import plain, torch_ops
+from normlab.kernels import choice, plain, torch_ops
 from normlab.layers import operators
 from normlab.layers._fused import Added, backward, forward, ordinary
 from normlab.spec import NormSpec
@@ -93,7 +92,7 @@ def norm(
         return _seen_through(x, residual, shape, weight, bias, spec)
     if _transformed() or torch._C._is_tracing() or not ordinary(x, residual, weight, bias):
         return _by_formula(x, residual, shape, weight, bias, spec)
-    kernel = kernels.choose(x, residual, weight, bias, spec).kernel
+    kernel = choice.choose(x, residual, weight, bias, spec).kernel
     if kernel is None:
         return _by_formula(x, residual, shape, weight, bias, spec)
     if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
@@ -119,7 +118,7 @@ def _seen_through(
 ) -> Any:
     """One operator, where a fused kernel may run; which one is seen when it runs."""
     dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
-    if kernels.unfusable(*dtypes, spec) or torch.compiler.is_exporting() or _transformed():
+    if choice.unfusable(*dtypes, spec) or torch.compiler.is_exporting() or _transformed():
         return _by_formula(x, residual, shape, weight, bias, spec)
     y, total, _ = torch.ops.normlab.norm(x, residual, weight, bias, shape, *operators.fields(spec))
     return y if residual is None else Added(total, y)

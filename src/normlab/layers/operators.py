@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from normlab.kernels import Passes, choose, plain
+from normlab.kernels import plain
+from normlab.kernels.choice import Passes, choose
 from normlab.layers import _fused
 from normlab.layers._rows import count
 from normlab.spec import NormSpec

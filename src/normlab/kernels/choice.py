@@ -1,0 +1,190 @@
+"""Which implementation of a norm runs a call on tensors, and why."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from normlab import _check
+from normlab.kernels import cpu, gpu, torch_ops
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from normlab.kernels.fused import Backward, Forward
+    from normlab.spec import NormSpec
+
+VARIABLE = "NORMLAB_KERNELS"
+CHOICES = ("fused", "torch")
+
+
+class Passes(Protocol):
+    """The two passes of a norm over rows: see `fused`."""
+
+    @property
+    def NAME(self) -> str:
+        """The name in reports."""
+        ...
+
+    def forward(
+        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+    ) -> "Forward":
+        """See `fused`."""
+        ...
+
+    def backward(
+        self,
+        dy: "Tensor",
+        dtotal: "Tensor | None",
+        x: "Tensor",
+        weight: "Tensor | None",
+        stats: "Tensor",
+        spec: "NormSpec",
+        bias_dtype: "torch.dtype | None",
+    ) -> "Backward":
+        """See `fused`."""
+        ...
+
+
+class Kernel(Passes, Protocol):
+    """What a module with fused kernels offers."""
+
+    def refusal(
+        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+    ) -> str | None:
+        """Why it does not take a call of a fusable spec, or None."""
+        ...
+
+
+class Choice(NamedTuple):
+    """The fused kernel that runs, or None for PyTorch's own operations, and why no other."""
+
+    kernel: Kernel | None
+    reason: str
+
+
+class Explanation(NamedTuple):
+    """Which kernel runs a call, and why: "numba", "triton" or "torch"."""
+
+    kernel: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kernel}: {self.reason}"
+
+
+_chosen = os.environ.get(VARIABLE, "fused")
+if _chosen not in CHOICES:
+    raise ValueError(f"the variable {VARIABLE} must be one of {', '.join(CHOICES)}, got {_chosen!r}")
+
+
+@contextmanager
+def use_kernels(which: str) -> Iterator[None]:
+    """Within this context, in all threads: "fused" (the default; PyTorch's operations where no fused kernel fits) or
+    "torch" (PyTorch's operations alone). The environment variable NORMLAB_KERNELS sets it for a process.
+
+    Raises:
+        ValueError: for another name.
+    """
+    global _chosen
+    _check.one_of("which", which, CHOICES)
+    before, _chosen = _chosen, which
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def chosen() -> str:
+    """What `use_kernels` was last told, in force now."""
+    return _chosen
+
+
+def unfusable(
+    x: "torch.dtype",
+    weight: "torch.dtype | None",
+    bias: "torch.dtype | None",
+    spec: "NormSpec",
+    which: str | None = None,
+) -> str | None:
+    """Why no fused kernel computes this spec on these dtypes, or None.
+
+    `which` stands for what `use_kernels` was told. A compiler can look through this function.
+    """
+    if (which or _chosen) == "torch":
+        return "no fused kernel was asked for"
+    half = x in torch_ops.HALVES
+    if spec.kind not in ("rmsnorm", "layernorm"):
+        return f"there is no fused kernel for kind {spec.kind!r}"
+    if spec.eps_place != "inside":
+        return 'eps_place is "outside"'
+    if half and spec.stats_dtype != "float32":
+        return f"the statistics are taken in {str(x).removeprefix('torch.')}"
+    if spec.scale_dtype != "stats" and any(p not in (None, x) for p in (weight, bias)):
+        return f'scale_dtype is "{spec.scale_dtype}" and the parameters are not of the input\'s dtype'
+    if spec.scale_dtype == "weight" and half and weight is None and bias is not None:
+        return 'scale_dtype is "weight" and there is a bias alone'
+    return None
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Once a process."""
+    warnings.warn(sentence, stacklevel=5)
+
+
+def _choice(kernel: Kernel, refusal: str | None) -> Choice:
+    if refusal is None:
+        return Choice(kernel, "fused")
+    if "not installed" in refusal:
+        _warn(f"normlab runs on PyTorch's own operations, which are slower: {refusal}")
+    return Choice(None, refusal)
+
+
+@lru_cache(maxsize=1024)
+def _choose_on_cpu(
+    x: "torch.dtype",
+    weight: "torch.dtype | None",
+    bias: "torch.dtype | None",
+    spec: "NormSpec",
+    which: str,
+    unusable: str | None,
+) -> Choice:
+    """There the answer depends on little, and is asked for at every call."""
+    return _choice(cpu, unfusable(x, weight, bias, spec, which) or unusable)
+
+
+def choose(
+    x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+) -> Choice:
+    """What runs a call."""
+    dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
+    if x.is_cpu:
+        return _choose_on_cpu(*dtypes, spec, _chosen, cpu.unusable())
+    why = unfusable(*dtypes, spec)
+    return _choice(gpu, gpu.refusal(x, residual, weight, bias, spec) if why is None else why)
+
+
+def explain(
+    x: "Tensor",
+    *,
+    spec: "NormSpec",
+    weight: "Tensor | None" = None,
+    bias: "Tensor | None" = None,
+    residual: "Tensor | None" = None,
+) -> Explanation:
+    """Which kernel would run, and why.
+
+    Args:
+        x: the input, of the dtype and on the device in question.
+        spec: what is computed.
+        weight, bias, residual: as in the call.
+
+    >>> normlab.explain(torch.randn(4, 8), spec=normlab.NormSpec("rmsnorm"))
+    Explanation(kernel='numba', reason='fused')
+    """
+    kernel, reason = choose(x, residual, weight, bias, spec)
+    return Explanation("torch" if kernel is None else kernel.NAME, reason)

@@ -1,0 +1,41 @@
+"""Functions under the names of torch.nn.functional."""
+
+from normlab.tensor.ops import (
+    batch_norm,
+    cross_entropy,
+    dropout,
+    embedding,
+    gelu,
+    group_norm,
+    layer_norm,
+    linear,
+    log_softmax,
+    mse_loss,
+    nll_loss,
+    relu,
+    rms_norm,
+    sigmoid,
+    silu,
+    softmax,
+    tanh,
+)
+
+__all__ = [
+    "batch_norm",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "gelu",
+    "group_norm",
+    "layer_norm",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "rms_norm",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+]

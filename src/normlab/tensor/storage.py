@@ -1,0 +1,54 @@
+"""Saving and loading of states, in safetensors files, which hold numbers and nothing that could be executed."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from normlab.tensor.core import Array, Tensor
+from normlab.tensor.layers.module import Module
+
+
+def save(state: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a module's state, or arrays by name, to a safetensors file: whole or not at all.
+
+    Raises:
+        OSError: when the folder cannot be written to.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    arrays = state.state_dict() if isinstance(state, Module) else state
+    content = to_bytes({name: np.ascontiguousarray(_array(value)) for name, value in arrays.items()})
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The arrays of a safetensors file by name: what `Module.load_state_dict` takes.
+
+    Raises:
+        FileNotFoundError: when it is not there.
+        ValueError: when it is no whole safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    content = Path(path).read_bytes()
+    try:
+        return from_bytes(content)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _array(value: Any) -> Array:
+    return value.data if isinstance(value, Tensor) else np.asarray(value)

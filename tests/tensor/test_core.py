@@ -1,0 +1,186 @@
+"""The engine: the order of backward, sums of gradients, freed graphs, and what it refuses."""
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+from normlab.tensor import Tensor, no_grad, ops
+
+
+def leaf(*shape: int, seed: int = 0) -> Any:
+    return Tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
+
+
+def test_a_tensor_used_twice_gets_both_gradients() -> None:
+    x = leaf(3)
+    h = x * 2
+    y = (h + h.tanh()).sum()
+    y.backward()
+    np.testing.assert_allclose(x.grad, 2 * (1 + 1 - np.tanh(2 * x.data) ** 2))
+
+
+def test_order_is_that_of_the_graph_not_of_the_first_visit() -> None:
+    x = leaf(3)
+    h = x * 1.0
+    long = h.tanh().tanh().tanh()
+    for y in (h + long, long + h):
+        x.grad = None
+        y.sum().backward(retain_graph=True)
+        t: Any = x.data
+        d: Any = 1.0
+        for _ in range(3):
+            t = np.tanh(t)
+            d = d * (1 - t * t)
+        np.testing.assert_allclose(x.grad, 1 + d)
+
+
+def test_gradients_are_not_aliased() -> None:
+    a, b = leaf(2, 3), leaf(2, 3, seed=1)
+    ((a + b) + a * 5).sum().backward()
+    np.testing.assert_array_equal(a.grad, np.full((2, 3), 6.0))
+    np.testing.assert_array_equal(b.grad, np.ones((2, 3)))
+
+
+def test_gradients_accumulate_over_calls_without_touching_the_old_array() -> None:
+    x = leaf(3)
+    (x * 2).sum().backward()
+    first: Any = x.grad
+    (x * 3).sum().backward()
+    np.testing.assert_array_equal(first, [2, 2, 2])
+    np.testing.assert_array_equal(x.grad, [5, 5, 5])
+
+
+def test_a_long_chain_needs_no_deep_stack() -> None:
+    x = leaf(1)
+    y = x
+    for _ in range(20_000):
+        y = y + 1
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [1.0])
+
+
+def test_no_grad_and_detach_remember_nothing() -> None:
+    x = leaf(3)
+    with no_grad():
+        y = x * 2
+    assert y.node is None
+    assert not y.requires_grad
+    z = (x.detach() * x).sum()
+    z.backward()
+    np.testing.assert_array_equal(x.grad, x.data)
+
+
+def test_retain_grad_of_what_was_computed() -> None:
+    x = leaf(3)
+    h = (x * 2).retain_grad()
+    (h * h).sum().backward()
+    np.testing.assert_allclose(h.grad, 2 * h.data)
+    np.testing.assert_allclose(x.grad, 4 * h.data)
+
+
+def test_the_graph_is_freed() -> None:
+    x = leaf(3)
+    h = x.exp()
+    watched = weakref.ref(h)
+    y = h.sum()
+    del h
+    gc.disable()
+    try:
+        y.backward()
+        assert watched() is None
+    finally:
+        gc.enable()
+    with pytest.raises(RuntimeError, match=r"^the graph of this Sum was freed .* say retain_graph=True"):
+        y.backward()
+
+
+def test_retain_graph_allows_another_pass() -> None:
+    x = leaf(3)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_allclose(x.grad, 4 * x.data)
+
+
+def test_what_backward_refuses() -> None:
+    x = leaf(2, 3)
+    with pytest.raises(RuntimeError, match=r"shape \(2, 3\) needs a gradient of that shape"):
+        (x * 2).backward()
+    with pytest.raises(ValueError, match=r"gradient must have the shape of the tensor, \(2, 3\), got \(3,\)"):
+        (x * 2).backward(np.ones(3))
+    with pytest.raises(RuntimeError, match="does not require a gradient"):
+        Tensor([1.0]).backward()
+
+
+def test_numbers_that_changed_after_use_are_noticed() -> None:
+    w = leaf(3)
+    y = (w * w).sum()
+    w.data -= 0.1
+    with pytest.raises(RuntimeError, match=r"an input of Mul, of shape \(3,\), was given other numbers"):
+        y.backward()
+
+
+def test_in_place_operators_are_refused() -> None:
+    x = leaf(3)
+    with pytest.raises(TypeError, match="tensors are not changed in place"):
+        x += 1
+    with pytest.raises(TypeError, match="tensors are not changed in place"):
+        x[0] = 1
+
+
+def test_data_that_does_not_fit() -> None:
+    with pytest.raises(TypeError, match="data must be float32, float64, integers or booleans, got complex128"):
+        Tensor([1j])
+    with pytest.raises(TypeError, match="only floating-point tensors have a gradient, got int64"):
+        Tensor([1, 2], requires_grad=True)
+    with pytest.raises(ValueError, match=r"data must keep its shape \(3,\), got \(2,\)"):
+        leaf(3).data = np.zeros(2)
+    with pytest.raises(ValueError, match=r"Add cannot take shape \(2, 3\) and \(4,\)"):
+        _ = leaf(2, 3) + leaf(4)
+    with pytest.raises(ValueError, match=r"MatMul cannot take shape \(2, 3\) and \(2, 3\)"):
+        _ = leaf(2, 3) @ leaf(2, 3)
+    with pytest.raises(TypeError, match="a tensor, an array or a number was expected, got str"):
+        _ = leaf(2) + "a"
+    with pytest.raises(ValueError, match="neither true nor false"):
+        bool(leaf(2))
+
+
+def test_data_is_a_copy_both_ways() -> None:
+    numbers = np.ones(3)
+    x = Tensor(numbers, requires_grad=True)
+    x.data -= 1
+    np.testing.assert_array_equal(numbers, [1, 1, 1])
+    x.data = numbers
+    x.data -= 1
+    np.testing.assert_array_equal(numbers, [1, 1, 1])
+
+
+def test_arrays_stand_on_either_side() -> None:
+    x, a = leaf(2, 3), np.ones((2, 3))
+    for y in (a + x, x + a, a * x, a - x, a / x, a @ x.T):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+
+
+def test_comparisons_are_booleans_without_a_gradient() -> None:
+    x = leaf(3)
+    mask = x > 0
+    assert mask.dtype == np.bool_
+    assert not mask.requires_grad
+    np.testing.assert_array_equal((x == x).data, [True] * 3)
+    assert len({x, leaf(3)}) == 2
+
+
+def test_ignored_targets_get_no_gradient() -> None:
+    x = leaf(4, 3)
+    ops.cross_entropy(x, [0, -100, 2, -100]).backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad[[1, 3]], 0)
+    assert np.all(x.grad[[0, 2]] != 0)
+
+
+def test_square_root_is_one() -> None:
+    np.testing.assert_array_equal(Tensor([4.0, 9.0]).sqrt().data, [2, 3])
