@@ -1,11 +1,13 @@
 """The CPU kernels on NumPy arrays, without PyTorch; where they cannot run, the same in NumPy's operations.
 
-    forward(x, weight, bias, spec)                        -> y, stats
-    backward(dy, x, weight, stats, spec, biased)          -> dx, dweight, dbias
+    forward(x, weight, bias, spec) -> y, kept
+    backward(dy, kept)             -> dx, dweight, dbias
 
-x, dy: (rows, n), contiguous, float32 or float64, both of one dtype; weight, bias: (n,), contiguous. What is computed
-stands in `fused`; stats are as there. Nothing that is given is written to.
+x, dy: (rows, n), contiguous, float32 or float64; weight, bias: (n,), contiguous; all of one dtype. What is computed
+stands in `fused`. Nothing that is given is written to.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,59 +19,78 @@ from normlab.spec import NormSpec
 
 Array = NDArray[np.floating]
 
+# `dtype.name` takes as long as a small norm.
+NAMES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs of the forward pass.
+
+    Attributes:
+        x, weight, spec: as given; `biased`: whether there was a bias.
+        stats: for each row rstd, or for LayerNorm mean and rstd, in float64.
+        addresses: of x, weight and stats.
+    """
+
+    x: Array
+    weight: Array | None
+    spec: NormSpec
+    biased: bool
+    stats: NDArray[np.float64]
+    addresses: tuple[int, int, int]
+
 
 def _address(array: Array | None) -> int:
     return 0 if array is None else array.__array_interface__["data"][0]
 
 
-def _name(array: Array | None) -> str:
-    return "" if array is None else array.dtype.name
-
-
-def forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, Array]:
-    """y, and for each row rstd, or for LayerNorm mean and rstd, in float64."""
-    rows, n = x.shape
-    if not x.size or unusable() is not None:
-        return _plain_forward(x, weight, bias, spec)
-    plan = cpu_plan.plan(_name(x), _name(weight), _name(bias), False, False, spec)
-    y, stats = np.empty_like(x), np.empty((rows, 1 + plan.forward.layer))
-    try:
-        cpu_plan.run_forward(
-            plan, rows, n, _address(x), 0, _address(weight), _address(bias), _address(y), 0, _address(stats)
+def forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, Kept]:
+    """y, and what `backward` needs."""
+    if x.size and unusable() is None:
+        rows, n = x.shape
+        name = NAMES[x.dtype]
+        plan = cpu_plan.plan(
+            name, name if weight is not None else "", name if bias is not None else "", False, False, spec
         )
-    except BuildError:
-        return _plain_forward(x, weight, bias, spec)
-    return y, stats
+        y, stats = np.empty_like(x), np.empty((rows, 1 + plan.forward.layer))
+        at = _address(x), _address(weight), _address(stats)
+        try:
+            cpu_plan.run_forward(plan, rows, n, at[0], 0, at[1], _address(bias), _address(y), 0, at[2])
+            return y, Kept(x, weight, spec, bias is not None, stats, at)
+        except BuildError:
+            pass
+    y, stats = _plain_forward(x, weight, bias, spec)
+    return y, Kept(x, weight, spec, bias is not None, stats, (0, 0, 0))
 
 
-def backward(
-    dy: Array, x: Array, weight: Array | None, stats: Array, spec: NormSpec, biased: bool
-) -> tuple[Array, Array | None, Array | None]:
-    """dx, dweight (None without a weight) and dbias (None unless there is a bias), each of x's dtype."""
-    rows, n = x.shape
-    if not x.size or unusable() is not None:
+def backward(dy: Array, kept: Kept) -> tuple[Array, Array | None, Array | None]:
+    """dx, dweight (None without a weight) and dbias (None without a bias), each of x's dtype."""
+    x, weight, spec, biased, stats, at = kept
+    if not at[0]:
         return _plain_backward(dy, x, weight, stats, spec, biased)
-    name = _name(x)
-    plan = cpu_plan.plan(name, _name(weight), name if biased else "", False, False, spec)
+    rows, n = x.shape
+    name = NAMES[x.dtype]
+    plan = cpu_plan.plan(name, name if weight is not None else "", name if biased else "", False, False, spec)
     dx = np.empty_like(x)
-    dweight = None if weight is None else np.empty_like(weight)
-    dbias = np.empty(n, x.dtype) if biased else None
-    partial = np.empty(cpu_plan.partial_length(rows, n, (weight is not None) + biased), x.dtype)
+    # The sums that are returned, and behind them the sums of blocks.
+    sums = n * ((weight is not None) + biased)
+    room = np.empty(sums + cpu_plan.partial_length(rows, n, (weight is not None) + biased), x.dtype)
+    start, size = _address(room), x.itemsize
+    at_weight, at_bias = start if weight is not None else 0, start + size * (sums - n) if biased else 0
     try:
         cpu_plan.run_backward(
-            plan, rows, n, _address(dy), 0, _address(x), _address(weight), _address(stats), _address(dx),
-            _address(partial), _address(dweight), _address(dbias),
-        )  # fmt: skip
+            plan, rows, n, _address(dy), 0, at[0], at[1], at[2], _address(dx), start + size * sums, at_weight, at_bias
+        )
     except BuildError:
         return _plain_backward(dy, x, weight, stats, spec, biased)
-    return dx, dweight, dbias
+    return dx, room[:n] if weight is not None else None, room[sums - n : sums] if biased else None
 
 
 def _plain_forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, Array]:
     wide = x.astype(np.float64)
     mean = wide.mean(1, keepdims=True) if spec.kind == "layernorm" else np.zeros((len(x), 1))
     c = wide - mean
-    eps = EPSILON[x.dtype.name] if spec.eps is None else spec.eps
+    eps = EPSILON[NAMES[x.dtype]] if spec.eps is None else spec.eps
     rstd = 1 / np.sqrt(np.mean(c * c, 1, keepdims=True) + eps)
     y = c * rstd
     if weight is not None:

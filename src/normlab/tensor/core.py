@@ -144,12 +144,12 @@ def _history(result: "Tensor") -> "list[Tensor]":
 
 def _inputs_gradients(node: Operation, dy: Array) -> Sequence[Array | None]:
     """What a step passes on."""
-    for t, version in zip(node.inputs, node.versions, strict=True):
-        if t._version != version:
-            raise RuntimeError(
-                f"an input of {node.name}, of shape {t.shape}, was given other numbers after it had been used: "
-                "its gradient would be that of another computation"
-            )
+    if [t._version for t in node.inputs] != node.versions:
+        shapes = [t.shape for t, version in zip(node.inputs, node.versions, strict=True) if t._version != version]
+        raise RuntimeError(
+            f"an input of {node.name}, of shape {shapes[0]}, was given other numbers after it had been used: "
+            "its gradient would be that of another computation"
+        )
     if mode.observer is not None:
         return mode.observer.backward(node, dy)
     return node.backward(dy)
@@ -177,7 +177,9 @@ def propagate(result: "Tensor", gradient: Array, *, retain_graph: bool) -> None:
         for t, g in zip(node.inputs, _inputs_gradients(node, dy), strict=True):
             if g is None or not t.requires_grad:
                 continue
-            g = np.asarray(unbroadcast(g, t._data.shape), t._data.dtype)
+            data = t._data
+            if g.shape != data.shape or g.dtype is not data.dtype or type(g) is not np.ndarray:
+                g = np.asarray(unbroadcast(g, data.shape), data.dtype)
             before = arrived.get(id(t))
             # A new array, for `before` may be another tensor's gradient too.
             arrived[id(t)] = g if before is None else np.asarray(before + g)

@@ -77,9 +77,10 @@ class CrossEntropy(Operation):
 
     def forward(self, x: Array) -> Array:
         """x: (rows, classes)."""
-        rows = np.arange(len(x))
+        self.n = np.count_nonzero(self.counts)
+        self.all = self.n == len(x)
         # Of an ignored row any class will do.
-        self.at = rows, np.where(self.counts, self.target, 0)
+        self.at = np.arange(len(x)), self.target if self.all else np.where(self.counts, self.target, 0)
         z = x - np.maximum.reduce(x, axis=1, keepdims=True)
         p = np.exp(z)
         sums = np.add.reduce(p, axis=1, keepdims=True)
@@ -89,11 +90,13 @@ class CrossEntropy(Operation):
         losses = log_sums - z[self.at]
         if self.smoothing:
             losses = (1 - self.smoothing) * losses + self.smoothing * (log_sums - z.mean(1))
-        losses = np.where(self.counts, losses, x.dtype.type(0))
+        if not self.all:
+            losses = np.where(self.counts, losses, x.dtype.type(0))
         if self.reduction == "none":
             return losses
-        self.n = np.count_nonzero(self.counts) if self.reduction == "mean" else 1
         total = np.add.reduce(losses)
+        if self.reduction == "sum":
+            return total
         return total / x.dtype.type(self.n) if self.n else np.asarray(np.nan, x.dtype)
 
     def backward(self, dy: Array) -> Any:
@@ -102,8 +105,8 @@ class CrossEntropy(Operation):
         if self.smoothing:
             dx -= self.smoothing / dx.shape[1]
         dx[self.at] -= 1 - self.smoothing
-        scale = dy[:, None] if self.reduction == "none" else dy / max(self.n, 1)
-        dx *= np.where(self.counts[:, None], scale, dx.dtype.type(0))
+        scale = dy[:, None] if self.reduction == "none" else dy / max(self.n, 1) if self.reduction == "mean" else dy
+        dx *= scale if self.all else np.where(self.counts[:, None], scale, dx.dtype.type(0))
         return (dx,)
 
 
@@ -182,7 +185,8 @@ def _rows_of_classes(input: "Tensor", target: Any, ignore_index: int, reduction:
         raise ValueError(f"target must have the shape of input without its classes, {input.shape}, got {target.shape}")
     classes = input.shape[axis]
     given = target[target != ignore_index]
-    if given.size and (given.min() < 0 or given.max() >= classes):
+    # As unsigned numbers the negative ones are the largest: one comparison for both ends.
+    if given.size and np.maximum.reduce(given.view(f"u{given.itemsize}")) >= classes:
         raise ValueError(f"target must be from 0 to {classes - 1}, got {given.min()} to {given.max()}")
     if input.ndim != 2:
         order = [*range(axis), *range(axis + 1, input.ndim), axis]

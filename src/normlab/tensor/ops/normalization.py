@@ -4,6 +4,7 @@ The formulas and their derivation stand in `normlab.norms`; rows are computed by
 (`normlab.kernels.arrays`), the same that its PyTorch layers use.
 """
 
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def _rows(x: Array, shape: tuple[int, ...]) -> Array:
     """x as contiguous rows of the numbers of the trailing axes `shape`."""
-    return np.ascontiguousarray(x).reshape(-1 if x.size else int(np.prod(x.shape[: -len(shape)])), int(np.prod(shape)))
+    n = math.prod(shape)
+    return np.ascontiguousarray(x).reshape(math.prod(x.shape[: x.ndim - len(shape)]), n)
 
 
 class _RowNorm(Operation):
@@ -31,18 +33,14 @@ class _RowNorm(Operation):
 
     def forward(self, x: Array, *parameters: Array) -> Array:
         """The norm of each row."""
-        self.x = _rows(x, self.shape)
-        self.weight = np.ascontiguousarray(parameters[0]).reshape(-1) if parameters else None
-        self.biased = len(parameters) > 1
-        bias = np.ascontiguousarray(parameters[1]).reshape(-1) if self.biased else None
-        y, self.stats = arrays.forward(self.x, self.weight, bias, self.spec)
+        weight, bias = (*(np.ascontiguousarray(p).reshape(-1) for p in parameters), None, None)[:2]
+        y, self.kept = arrays.forward(_rows(x, self.shape), weight, bias, self.spec)
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Any:
         """dx, dweight and dbias in one pass over x and dy."""
-        rows = _rows(dy, self.shape)
-        dx, *sums = arrays.backward(rows, self.x, self.weight, self.stats, self.spec, self.biased)
-        return dx.reshape(dy.shape), *(s.reshape(self.shape) for s in sums[: len(self.needs) - 1] if s is not None)
+        dx, *sums = arrays.backward(_rows(dy, self.shape), self.kept)
+        return dx.reshape(dy.shape), *(s.reshape(self.shape) for s in sums if s is not None)
 
 
 class LayerNorm(_RowNorm):
@@ -132,8 +130,10 @@ class GroupNorm(Operation):
 
     def forward(self, x: Array, *parameters: Array) -> Array:
         """x: (N, C, *space)."""
-        self.x = np.ascontiguousarray(x).reshape(x.shape[0] * self.groups, -1)
-        h, self.stats = arrays.forward(self.x, None, None, self.spec)
+        rows = x.shape[0] * self.groups
+        h, self.kept = arrays.forward(
+            np.ascontiguousarray(x).reshape(rows, x.size // max(rows, 1)), None, None, self.spec
+        )
         self.h = h.reshape(x.shape)
         if not parameters:
             return self.h
@@ -146,9 +146,7 @@ class GroupNorm(Operation):
     def backward(self, dy: Array) -> Any:
         """LayerNorm's derivative over groups."""
         u = dy * self.gamma if len(self.needs) > 1 else dy
-        dx, _, _ = arrays.backward(
-            np.ascontiguousarray(u).reshape(self.x.shape), self.x, None, self.stats, self.spec, False
-        )
+        dx, _, _ = arrays.backward(np.ascontiguousarray(u).reshape(self.kept.x.shape), self.kept)
         axes = (0, *range(2, dy.ndim))
         sums = [np.add.reduce(a, axis=axes) for a in (dy * self.h, dy)[: len(self.needs) - 1]]
         return dx.reshape(dy.shape), *sums
