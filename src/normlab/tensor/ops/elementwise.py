@@ -1,6 +1,7 @@
 """Functions of single numbers: exp, log, sqrt and the activations."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,22 @@ from normlab.tensor.ops._operands import as_tensor, pair
 
 if TYPE_CHECKING:
     from normlab.tensor.core import Tensor
+
+
+# A formula with several terms goes over so many numbers at a time: what it makes on the way stays in the caches.
+PIECE = 1 << 14
+
+
+def _in_pieces(formula: Callable[..., Array], *arrays: Array) -> Array:
+    """formula(*arrays), for arrays of one shape and dtype; as if it had been computed at once."""
+    if arrays[0].size <= PIECE:
+        return formula(*arrays)
+    result = np.empty(arrays[0].shape, arrays[0].dtype)
+    flat, out = [a.reshape(-1) for a in arrays], result.reshape(-1)
+    for start in range(0, out.size, PIECE):
+        here = slice(start, start + PIECE)
+        out[here] = formula(*[a[here] for a in flat])
+    return result
 
 
 class Exp(Operation):
@@ -138,13 +155,13 @@ class SiLU(Operation):
 
     def forward(self, x: Array) -> Array:
         """The input, gated by itself."""
-        self.s = _logistic(x)
+        self.s = _in_pieces(_logistic, x)
         self.y = x * self.s
         return self.y
 
     def backward(self, dy: Array) -> Any:
         """By the product rule."""
-        return (dy * (self.s + self.y * (1 - self.s)),)
+        return (_in_pieces(lambda d, s, y: d * (s + y * (1 - s)), dy, self.s, self.y),)
 
 
 class GELU(Operation):
@@ -162,8 +179,8 @@ class GELU(Operation):
 
     def backward(self, dy: Array) -> Any:
         """By the product rule; the density is the derivative of P."""
-        x = self.x
-        return (dy * (self.p + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)),)
+        k = 1 / math.sqrt(2 * math.pi)
+        return (_in_pieces(lambda d, x, p: d * (p + x * (k * np.exp(-0.5 * x * x))), dy, self.x, self.p),)
 
 
 class GELUTanh(Operation):
@@ -174,14 +191,18 @@ class GELUTanh(Operation):
 
     def forward(self, x: Array) -> Array:
         """The approximate form."""
-        self.x, self.t = x, np.tanh(math.sqrt(2 / math.pi) * (x * (1 + 0.044715 * (x * x))))
-        return 0.5 * x * (1 + self.t)
+        k = math.sqrt(2 / math.pi)
+        self.x, self.t = x, _in_pieces(lambda x: np.tanh(x * (k + (0.044715 * k) * (x * x))), x)
+        return _in_pieces(lambda x, t: 0.5 * x * (1 + t), x, self.t)
 
     def backward(self, dy: Array) -> Any:
         """By the product rule and the chain rule."""
-        x, t = self.x, self.t
-        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (x * x))
-        return (0.5 * dy * (1 + t + x * (1 - t * t) * slope),)
+        k = math.sqrt(2 / math.pi)
+
+        def slope(x: Array, t: Array) -> Array:
+            return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (k + (3 * 0.044715 * k) * (x * x))
+
+        return (_in_pieces(lambda d, x, t: d * slope(x, t), dy, self.x, self.t),)
 
 
 class Maximum(Operation):
