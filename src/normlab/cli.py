@@ -85,7 +85,7 @@ def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int 
         *([f"--device {device}"] if device != "auto" else []),
     ]
     size = QUICK if quick else FULL
-    repeats = ("n_seeds", "cheap_seeds", "half_seeds", "speed_rounds")
+    repeats = ("n_seeds", "cheap_seeds", "half_seeds", "iris_seeds", "speed_rounds")
     return Setting(
         size=size if seeds is None else replace(size, **dict.fromkeys(repeats, seeds)),
         corpus=load_corpus(data),
@@ -118,7 +118,10 @@ def verify(
 
     with _checking():
         setting = _setting(quick, full, data, device, seeds, out)
-    conducted = conduct(list(EXPERIMENTS.values()), setting, out, jobs=jobs, fresh=fresh)
+    for reason in filter(None, (e.missing for e in EXPERIMENTS.values())):
+        terminal.errors.print(f"Left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+    possible = [e for e in EXPERIMENTS.values() if not e.missing]
+    conducted = conduct(possible, setting, out, jobs=jobs, fresh=fresh)
     write_report(conducted, out, f"normlab verify {setting.flags}")
     terminal.out.print(claims_table([j for c in conducted for j in c.judged]))
     pictures = ", ".join(f"{c.experiment.name}.png" for c in conducted)
@@ -148,6 +151,8 @@ def exp(
         return
     with _checking():
         _check.one_of("NAME", name, tuple(EXPERIMENTS))
+        if EXPERIMENTS[name].missing:
+            raise ValueError(EXPERIMENTS[name].missing)
         setting = _setting(quick, full, data, device, seeds, out)
     (conducted,) = conduct([EXPERIMENTS[name]], setting, out, jobs=jobs, fresh=fresh)
     show(conducted, terminal.out)
@@ -176,12 +181,21 @@ def bench(
         ),
     ] = None,
     device: Device = "cpu",
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Instead: a training step of normlab.tensor beside PyTorch's and others'.")
+    ] = False,
 ) -> None:
     """Time the norms beside every peer: tables, pictures, CSV files, and the bar that the library must reach."""
     from normlab.bench import plan
 
     if quick and full:
         raise _check.InputError("--quick and --full exclude each other: give one of them")
+    if engine:
+        from normlab.bench.engine import conduct as conduct_engine
+
+        with _checking():
+            _folder(out)
+        raise typer.Exit(conduct_engine(out, shlex.join(["normlab", *sys.argv[1:]])))
     with _checking():
         options = plan.Options(
             amount="quick" if quick else "full" if full else "default",
