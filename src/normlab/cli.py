@@ -130,7 +130,14 @@ def verify(
 
 @app.command("exp")
 def exp(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which; without it, the list.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="gradient_vanishing, norm_comparison, prenorm_vs_postnorm, speed, half_precision or iris; without "
+            "it, what each asks.",
+        ),
+    ] = None,
     quick: Quick = False,
     full: Full = False,
     out: Out = Path("results"),
@@ -191,6 +198,8 @@ def bench(
     if quick and full:
         raise _check.InputError("--quick and --full exclude each other: give one of them")
     if engine:
+        if any((quick, full, sizes, ops, threads)) or compiled is not None or device != "cpu" or heap != "both":
+            raise _check.InputError("--engine is another benchmark: beside it only --out has a meaning")
         from normlab.bench.engine import conduct as conduct_engine
 
         with _checking():

@@ -78,6 +78,16 @@ def test_without_a_kernel_the_definition_is_computed(rng, monkeypatch, spec, aff
         np.testing.assert_array_equal(a, b)
 
 
+def test_arrays_that_must_not_be_written_to(rng):
+    x, dy, weight, bias = given = made(rng, (9, 31), np.float32, SPECS["layernorm"], True)
+    wanted = both(x, dy, weight, bias, SPECS["layernorm"])
+    for a in given:
+        assert a is not None
+        a.flags.writeable = False
+    for got, want in zip(both(x, dy, weight, bias, SPECS["layernorm"]), wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_pytorch_is_not_loaded():
     code = (
         "import sys, numpy as np; from normlab.kernels import arrays; from normlab.spec import NormSpec;"

@@ -16,7 +16,7 @@ from rich import box
 from rich.table import Table
 
 from normlab.bench.command import HIDDEN, busy, say
-from normlab.bench.results import facts, write_csv
+from normlab.bench.results import facts, version_of, write_csv
 from normlab.terminal import out
 
 # The libraries below NumPy and PyTorch read these when they are loaded.
@@ -95,7 +95,8 @@ def conduct(folder: Path, command: str) -> int:
          "" if r.required is None else f"{r.required:.3g}", r.verdict)
         for r in rows
     )  # fmt: skip
-    write_csv(path, {"command": command, **facts("cpu")}, COLUMNS, cells)
+    others = {name: version_of(name) for name in ("autograd", "tensorweaver")}
+    write_csv(path, {"command": command, **facts("cpu"), **others}, COLUMNS, cells)
     say(f"Wrote {path}")
     return 0
 

@@ -126,7 +126,8 @@ class Measured:
         ]
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -149,7 +150,7 @@ def facts(device: str) -> dict[str, str]:
         **({"processor": f"{processor()}, {os.cpu_count()} logical cores"} if device == "cpu" else {}),
         "last level cache": _system("/sys/devices/system/cpu/cpu0/cache/index3/size"),
         "transparent huge pages": huge.partition("[")[2].partition("]")[0] or huge,
-        **{package: _version(package) for package in ("numba", "triton", "liger-kernel", "quack-kernels")},
+        **{package: version_of(package) for package in ("numba", "triton", "liger-kernel", "quack-kernels")},
     }
 
 

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 Array = NDArray[Any]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+# Steps, and assignments of new data, are numbered in the order in which they happen.
 _numbers = count(1)
 
 
@@ -66,7 +67,6 @@ class Operation:
     inputs: "tuple[Tensor, ...]"
     needs: tuple[bool, ...]
     number: int
-    versions: list[int]
 
     def backward(self, dy: Array) -> Any:
         """A gradient for each input, of the result's (broadcast) shape or the input's; None for what is not needed.
@@ -99,7 +99,6 @@ def _apply(operation: Operation, inputs: "tuple[Tensor, ...]") -> "Tensor":
         raise ValueError(f"{operation.name} cannot take shape {shapes}: {error}") from error
     if wanted:
         operation.inputs, operation.number = inputs, next(_numbers)
-        operation.versions = [t._version for t in inputs]
         result.requires_grad, result.node = True, operation
     return result
 
@@ -110,7 +109,7 @@ def wrap(data: Any) -> "Tensor":
     tensor._data = data if isinstance(data, np.ndarray) else np.asarray(data)
     tensor.grad = tensor.node = None
     tensor.requires_grad = tensor._retained = False
-    tensor._version = 0
+    tensor._changed = 0
     return tensor
 
 
@@ -119,6 +118,8 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     if gradient.shape == shape:
         return gradient
     new = gradient.ndim - len(shape)
+    if gradient.shape[new:] == shape:
+        return np.add.reduce(gradient, axis=tuple(range(new)))
     repeated = [i + new for i, size in enumerate(shape) if size == 1 and gradient.shape[i + new] != 1]
     return np.add.reduce(gradient, axis=(*range(new), *repeated), keepdims=True).reshape(shape)
 
@@ -144,12 +145,12 @@ def _history(result: "Tensor") -> "list[Tensor]":
 
 def _inputs_gradients(node: Operation, dy: Array) -> Sequence[Array | None]:
     """What a step passes on."""
-    if [t._version for t in node.inputs] != node.versions:
-        shapes = [t.shape for t, version in zip(node.inputs, node.versions, strict=True) if t._version != version]
-        raise RuntimeError(
-            f"an input of {node.name}, of shape {shapes[0]}, was given other numbers after it had been used: "
-            "its gradient would be that of another computation"
-        )
+    for t in node.inputs:
+        if t._changed > node.number:
+            raise RuntimeError(
+                f"an input of {node.name}, of shape {t.shape}, was given other numbers after it had been used: "
+                "its gradient would be that of another computation"
+            )
     if mode.observer is not None:
         return mode.observer.backward(node, dy)
     return node.backward(dy)
@@ -208,7 +209,7 @@ class Tensor(Operators):
         TypeError: for other dtypes, or a gradient of integers.
     """
 
-    __slots__ = ("__weakref__", "_data", "_retained", "_version", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_changed", "_data", "_retained", "grad", "node", "requires_grad")
     # array + tensor is the tensor's business.
     __array_ufunc__ = None
 
@@ -224,7 +225,7 @@ class Tensor(Operators):
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(f"only floating-point tensors have a gradient, got {array.dtype} with requires_grad=True")
         self._data, self.grad, self.node = array, None, None
-        self.requires_grad, self._retained, self._version = requires_grad, False, 0
+        self.requires_grad, self._retained, self._changed = requires_grad, False, 0
 
     @property
     def data(self) -> Array:
@@ -238,7 +239,12 @@ class Tensor(Operators):
             raise ValueError(f"data must keep its shape {self._data.shape}, got {np.shape(new)}")
         if new is not self._data:
             self._data = np.array(new, self._data.dtype)
-        self._version += 1
+        self._changed = next(_numbers)
+
+    def changed(self) -> None:
+        """To be said after numbers of `data` were changed in place, as `t.data[0] = 1` does, so that a graph that has
+        used the old ones refuses to go back."""
+        self._changed = next(_numbers)
 
     def backward(self, gradient: "ArrayLike | Tensor | None" = None, *, retain_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to the `grad` of every leaf with requires_grad that self was computed from.

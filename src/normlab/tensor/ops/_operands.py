@@ -17,21 +17,33 @@ def as_tensor(value: Any, like: "Tensor | None" = None) -> "Tensor":
     A number takes the dtype of the tensor that it stands beside, so that `x * 0.5` stays float32.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: for anything else, and for arrays of other dtypes than a tensor may have.
     """
     if isinstance(value, core.Tensor):
         return value
     if isinstance(value, np.ndarray | np.generic | Number | list | tuple):
         floating = like is not None and like._data.dtype.kind == "f" and isinstance(value, int | float)
         array = np.asarray(value, like._data.dtype if floating and like is not None else None)
-        if array.dtype.kind in "fiub":
-            return core.wrap(array)
+        if array.dtype.kind not in "iub" and array.dtype not in core.FLOATS:
+            raise TypeError(f"an array must be float32, float64, integers or booleans, got {array.dtype}")
+        return core.wrap(array)
     raise TypeError(f"a tensor, an array or a number was expected, got {type(value).__name__}")
 
 
 def pair(a: Any, b: Any) -> "tuple[Tensor, Tensor]":
-    """Two operands as tensors, at least one of which is one."""
-    if isinstance(a, core.Tensor):
-        return a, b if isinstance(b, core.Tensor) else as_tensor(b, a)
-    b = as_tensor(b)
-    return as_tensor(a, b), b
+    """Two operands as tensors.
+
+    Integers beside floating-point numbers take their dtype, as in torch: NumPy would make float64 of float32 and int64.
+    """
+    if not isinstance(a, core.Tensor):
+        b = as_tensor(b)
+        a = as_tensor(a, b)
+    elif not isinstance(b, core.Tensor):
+        b = as_tensor(b, a)
+    one, other = a._data.dtype, b._data.dtype
+    if one is not other and one.kind != other.kind:
+        if one.kind == "f":
+            b = core.wrap(b._data.astype(one))
+        elif other.kind == "f":
+            a = core.wrap(a._data.astype(other))
+    return a, b

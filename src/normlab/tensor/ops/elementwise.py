@@ -143,8 +143,8 @@ class ReLU(Operation):
         return self.y
 
     def backward(self, dy: Array) -> Any:
-        """0 at 0, as in torch."""
-        return (dy * (self.y > 0),)
+        """0 at 0, and all of it where x is NaN, as in torch."""
+        return (np.where(self.y <= 0, dy.dtype.type(0), dy),)
 
 
 class SiLU(Operation):

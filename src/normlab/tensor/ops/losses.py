@@ -11,6 +11,7 @@ from normlab.tensor.ops._operands import as_tensor
 if TYPE_CHECKING:
     from normlab.tensor.core import Tensor
 
+UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 REDUCTIONS = ("mean", "sum", "none")
 
 
@@ -25,7 +26,8 @@ class Softmax(Operation):
 
     def forward(self, x: Array) -> Array:
         """Of x minus its largest, which changes nothing and cannot overflow."""
-        y = x - np.maximum.reduce(x, axis=self.axis, keepdims=True)
+        # An array even of a single number, and of an axis without numbers too.
+        y = np.asarray(x - np.maximum.reduce(x, axis=self.axis, keepdims=True, initial=-np.inf))
         np.exp(y, out=y)
         y /= np.add.reduce(y, axis=self.axis, keepdims=True)
         self.y = y
@@ -154,12 +156,12 @@ class MSE(Operation):
         squares = np.square(self.difference)
         if self.reduction == "none":
             return squares
-        self.n = self.difference.size if self.reduction == "mean" else 1
-        return np.add.reduce(squares, axis=None) / squares.dtype.type(self.n)
+        self.n = squares.size if self.reduction == "mean" else 1
+        return np.add.reduce(squares, axis=None) / squares.dtype.type(self.n) if self.n else squares.dtype.type(np.nan)
 
     def backward(self, dy: Array) -> Any:
         """Opposite for the two."""
-        dx = (2 if self.reduction == "none" else 2 / self.n) * dy * self.difference
+        dx = (2 if self.reduction == "none" else 2 / max(self.n, 1)) * dy * self.difference
         return dx, -dx if self.needs[1] else None
 
 
@@ -184,9 +186,10 @@ def _rows_of_classes(input: "Tensor", target: Any, ignore_index: int, reduction:
     if input.ndim == 0 or target.shape != input.shape[:axis] + input.shape[axis + 1 :]:
         raise ValueError(f"target must have the shape of input without its classes, {input.shape}, got {target.shape}")
     classes = input.shape[axis]
-    given = target[target != ignore_index]
+    counts = target != ignore_index
+    given = target if counts.all() else target[counts]
     # As unsigned numbers the negative ones are the largest: one comparison for both ends.
-    if given.size and np.maximum.reduce(given.view(f"u{given.itemsize}")) >= classes:
+    if given.size and np.maximum.reduce(given.view(UNSIGNED[given.itemsize]), axis=None) >= classes:
         raise ValueError(f"target must be from 0 to {classes - 1}, got {given.min()} to {given.max()}")
     if input.ndim != 2:
         order = [*range(axis), *range(axis + 1, input.ndim), axis]

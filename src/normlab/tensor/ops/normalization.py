@@ -5,6 +5,7 @@ The formulas and their derivation stand in `normlab.norms`; rows are computed by
 """
 
 import math
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -81,22 +82,25 @@ class BatchNorm(Operation):
     def forward(self, x: Array, *parameters: Array) -> Array:
         """x: (N, C) or (N, C, *space)."""
         self.axes = (0, *range(2, x.ndim))
-        self.n = x.size // max(x.shape[1], 1)
+        self.n = math.prod(x.shape[i] for i in self.axes)
         # Statistics in float64: a channel may have millions of numbers.
         if self.training:
-            self.mean = self._sum(x) / self.n
+            # Of no numbers at all any statistics will do.
+            n = max(self.n, 1)
+            self.mean = self._sum(x) / n
             c = x - self._wide(self.mean, x.dtype)
-            self.var = self._sum(np.square(c)) / self.n
+            self.var = self._sum(np.square(c)) / n
         else:
             c = x - self._wide(self.mean, x.dtype)
         self.s = self._wide(1 / np.sqrt(self.var + self.eps), x.dtype)
         self.h = c * self.s
         if not parameters:
             return self.h
-        self.gamma = parameters[0][(..., *(None,) * (x.ndim - 2))]
+        # The result has x's dtype, whatever the parameters', as that of the kernels has.
+        self.gamma = self._wide(parameters[0], x.dtype)
         y = self.h * self.gamma
         if len(parameters) > 1:
-            y += parameters[1][(..., *(None,) * (x.ndim - 2))]
+            y += self._wide(parameters[1], x.dtype)
         return y
 
     def backward(self, dy: Array) -> Any:
@@ -105,7 +109,7 @@ class BatchNorm(Operation):
         u = dy * self.gamma if len(self.needs) > 1 else dy
         dx = u * self.s
         if self.training:
-            mean_u, mean_uh = (self._wide(self._sum(a) / self.n, dy.dtype) for a in (u, u * self.h))
+            mean_u, mean_uh = (self._wide(self._sum(a) / max(self.n, 1), dy.dtype) for a in (u, u * self.h))
             dx = self.s * (u - mean_u - self.h * mean_uh)
         return dx, *sums[: len(self.needs) - 1]
 
@@ -113,7 +117,7 @@ class BatchNorm(Operation):
         return np.add.reduce(a, axis=self.axes, dtype=np.float64)
 
     def _wide(self, channel: Any, dtype: Any) -> Array:
-        return channel.astype(dtype)[(..., *(None,) * (len(self.axes) - 1))]
+        return channel.astype(dtype, copy=False)[(..., *(None,) * (len(self.axes) - 1))]
 
 
 class GroupNorm(Operation):
@@ -130,17 +134,17 @@ class GroupNorm(Operation):
 
     def forward(self, x: Array, *parameters: Array) -> Array:
         """x: (N, C, *space)."""
-        rows = x.shape[0] * self.groups
-        h, self.kept = arrays.forward(
-            np.ascontiguousarray(x).reshape(rows, x.size // max(rows, 1)), None, None, self.spec
-        )
+        width = x.shape[1] // self.groups * math.prod(x.shape[2:])
+        rows = np.ascontiguousarray(x).reshape(x.shape[0] * self.groups, width)
+        h, self.kept = arrays.forward(rows, None, None, self.spec)
         self.h = h.reshape(x.shape)
         if not parameters:
             return self.h
-        self.gamma = parameters[0][(..., *(None,) * (x.ndim - 2))]
+        column = (..., *(None,) * (x.ndim - 2))
+        self.gamma = parameters[0].astype(x.dtype, copy=False)[column]
         y = self.h * self.gamma
         if len(parameters) > 1:
-            y += parameters[1][(..., *(None,) * (x.ndim - 2))]
+            y += parameters[1].astype(x.dtype, copy=False)[column]
         return y
 
     def backward(self, dy: Array) -> Any:
@@ -148,14 +152,19 @@ class GroupNorm(Operation):
         u = dy * self.gamma if len(self.needs) > 1 else dy
         dx, _, _ = arrays.backward(np.ascontiguousarray(u).reshape(self.kept.x.shape), self.kept)
         axes = (0, *range(2, dy.ndim))
-        sums = [np.add.reduce(a, axis=axes) for a in (dy * self.h, dy)[: len(self.needs) - 1]]
+        sums = [np.add.reduce(a, axis=axes, dtype=np.float64) for a in (dy * self.h, dy)[: len(self.needs) - 1]]
         return dx.reshape(dy.shape), *sums
 
 
 def _sizes(normalized_shape: Any) -> tuple[int, ...]:
-    return tuple(
-        index(n) for n in (normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,))
-    )
+    if type(normalized_shape) is tuple:
+        return normalized_shape
+    return tuple(map(index, normalized_shape)) if isinstance(normalized_shape, Sequence) else (index(normalized_shape),)
+
+
+def _check_floating(x: "Tensor") -> None:
+    if x.dtype.kind != "f":
+        raise TypeError(f"x must be float32 or float64, got {x.dtype}")
 
 
 def _given(*parameters: "Tensor | None") -> "tuple[Tensor, ...]":
@@ -164,6 +173,7 @@ def _given(*parameters: "Tensor | None") -> "tuple[Tensor, ...]":
 
 def _row_norm(kind: type[_RowNorm], x: "Tensor", normalized_shape: Any, spec: NormSpec, *parameters: Any) -> "Tensor":
     shape = _sizes(normalized_shape)
+    _check_floating(x)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"normalized_shape must be the trailing axes of x, {x.shape}, got {shape}")
     for p in parameters:
@@ -184,6 +194,7 @@ def layer_norm(
     """(x - mean) / sqrt(var + eps) * gamma + beta over the trailing axes.
 
     Raises:
+        TypeError: for an x of integers.
         ValueError: when shapes do not fit, or for a beta without a gamma.
     """
     if gamma is None and beta is not None:
@@ -202,12 +213,14 @@ def rms_norm(
     """x / sqrt(mean(x^2) + eps) * weight over the trailing axes.
 
     Raises:
+        TypeError: for an x of integers.
         ValueError: when shapes do not fit.
     """
     return _row_norm(RMSNorm, x, normalized_shape, spec or NormSpec("rmsnorm", eps=eps), weight)
 
 
 def _check_channels(x: "Tensor", gamma: "Tensor | None", beta: "Tensor | None") -> None:
+    _check_floating(x)
     if x.ndim < 2:
         raise ValueError(f"x must have shape (batch, channels, *space), got {x.shape}")
     for name, p in (("gamma", gamma), ("beta", beta)):
@@ -239,6 +252,7 @@ def batch_norm(
         unbiased_running_var: the running variance takes n / (n - 1) times the batch's, as in torch.
 
     Raises:
+        TypeError: for an x of integers.
         ValueError: when shapes do not fit, or there is 1 number per channel to take statistics of.
     """
     _check_channels(x, gamma, beta)
@@ -266,6 +280,7 @@ def group_norm(
     """(x - mean) / sqrt(var + eps) over the channels of a group and all of space, then gamma and beta per channel.
 
     Raises:
+        TypeError: for an x of integers.
         ValueError: when shapes do not fit, or the groups do not share the channels evenly.
     """
     _check_channels(x, gamma, beta)

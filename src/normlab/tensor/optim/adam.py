@@ -38,7 +38,8 @@ class Adam(Optimizer):
     ) -> None:
         check("lr", lr)
         for beta in betas:
-            check("betas", beta, 1.0)
+            if not 0 <= beta < 1:
+                raise ValueError(f"betas must be at least 0 and less than 1, got {betas}")
         check("eps", eps)
         check("weight_decay", weight_decay)
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -54,7 +54,10 @@ class Optimizer:
         if not given:
             raise ValueError("params must hold at least one tensor, got none")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
-        self.param_groups: list[dict[str, Any]] = [{**defaults, **g, "params": list(g["params"])} for g in groups]
+        self.param_groups: list[dict[str, Any]] = [
+            {**defaults, **g, "params": [g["params"]] if isinstance(g["params"], Tensor) else list(g["params"])}
+            for g in groups
+        ]
         everything = [p for group in self.param_groups for p in group["params"]]
         for p in everything:
             if not isinstance(p, Tensor):
@@ -82,6 +85,10 @@ class Optimizer:
 
     def _step_bucket(self, bucket: _Bucket, group: dict[str, Any]) -> None:
         gradients = [p.grad for p in bucket.parameters]
+        for p, g in zip(bucket.parameters, gradients, strict=True):
+            # One after the other in a vector, a number too few here would be taken from the next.
+            if g is not None and g.shape != p._data.shape:
+                raise ValueError(f"grad must have the shape of its parameter, {p._data.shape}, got {g.shape}")
         together = len(set(bucket.steps)) == 1 and not any(g is None for g in gradients)
         if together and bucket.length <= PIECE:
             bucket.steps = [bucket.steps[0] + 1] * len(bucket.steps)
@@ -90,7 +97,7 @@ class Optimizer:
             self._update(p, g, bucket, slice(None), bucket.steps[0], group)
             for parameter, where in zip(bucket.parameters, bucket.slices, strict=True):
                 parameter._data[...] = p[where].reshape(parameter._data.shape)
-                parameter._version += 1
+                parameter.changed()
             return
         for i, (parameter, g) in enumerate(zip(bucket.parameters, gradients, strict=True)):
             if g is None:
@@ -103,7 +110,7 @@ class Optimizer:
                 self._update(flat[here], g.reshape(-1)[here], bucket, state, bucket.steps[i], group)
             if not np.shares_memory(flat, parameter._data):
                 parameter._data[...] = flat.reshape(parameter._data.shape)
-            parameter._version += 1
+            parameter.changed()
 
     def _update(self, p: Array, g: Array, bucket: _Bucket, where: slice, step: int, group: dict[str, Any]) -> None:
         """Move p, in place, along the gradient g; the state that belongs to it is at `where`; g is not written to."""
@@ -132,7 +139,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     squares = [float(np.einsum("i,i", *[p.grad.ravel().astype(np.float64)] * 2)) for p in given]  # pyright: ignore[reportOptionalMemberAccess]
     norm = math.sqrt(math.fsum(squares))
     scale = max_norm / (norm + 1e-6)
-    if scale < 1:
+    # Not `scale < 1`: a NaN spreads to all gradients, as in torch, instead of leaving large ones as they are.
+    if not scale >= 1:
         for p in given:
-            p.grad = p.grad * p.dtype.type(scale)  # pyright: ignore[reportOptionalOperand]
+            p.grad = np.asarray(p.grad * p.dtype.type(scale))  # pyright: ignore[reportOptionalOperand]
     return norm
