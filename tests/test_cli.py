@@ -88,10 +88,13 @@ def test_help(capsys, arguments):
     assert "Usage" in stdout
 
 
-def test_exp_without_a_name_lists_the_experiments(capsys):
-    code, stdout, _ = run(capsys, "exp")
+@pytest.mark.parametrize("arguments", [["exp"], ["exp", "--help"]])
+def test_exp_names_the_experiments(capsys, arguments):
+    from normlab.experiments.catalogue import EXPERIMENTS
+
+    code, stdout, _ = run(capsys, *arguments)
     assert code == 0
-    for name in ("gradient_vanishing", "norm_comparison", "prenorm_vs_postnorm"):
+    for name in EXPERIMENTS:
         assert name in stdout
 
 
@@ -107,7 +110,9 @@ except SystemExit:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("script", ["exp1_gradient_vanishing", "exp2_norm_comparison", "exp3_prenorm_vs_postnorm"])
+@pytest.mark.parametrize(
+    "script", ["exp1_gradient_vanishing", "exp2_norm_comparison", "exp3_prenorm_vs_postnorm", "exp6_iris"]
+)
 def test_scripts_refuse_like_the_command_line(script, tmp_path):
     command = [sys.executable, f"experiments/{script}.py", "--quick", "--data", str(tmp_path / "missing")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

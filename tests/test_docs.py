@@ -19,6 +19,7 @@ DOCUMENTS = [
         "CHANGELOG.md",
         "docs/architecture.md",
         "docs/kernels.md",
+        "docs/tensor.md",
         "bench/README.md",
     )
 ]
@@ -42,12 +43,27 @@ def test_readme_code_runs(block, capsys):
     exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_code_on_kernels_runs(capsys):
-    """One block after the other; in a process of its own, because the last keeps the heap."""
-    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kernels.md").read_text(), flags=re.DOTALL))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+def printed(document: str) -> list[str]:
+    """What a document's code prints, one block after the other, in a process of its own, where warnings are errors."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / document).read_text(), flags=re.DOTALL))
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ["numba: fused", 'torch: eps_place is "outside"']
+    return done.stdout.splitlines()
+
+
+def test_the_code_on_kernels_runs():
+    assert printed("kernels.md")[:2] == ["numba: fused", 'torch: eps_place is "outside"']
+
+
+def test_the_code_on_the_engine_runs():
+    accuracy, *steps, derivative, in_place, freed, assigned = printed("tensor.md")
+    assert re.fullmatch(r"\d+% of the 30 held-out flowers", accuracy)
+    assert [line.split()[0] for line in steps] == ["MatMul", "Add", "LayerNorm", "ReLU", "MatMul", "Add"]
+    assert derivative.startswith("u = dy * gamma,  dx = s * (u - mean(u) - h * mean(u * h))")
+    assert in_place.startswith("TypeError: tensors are not changed in place")
+    assert freed.startswith("RuntimeError: the graph of this Sum was freed")
+    assert assigned.startswith("RuntimeError: an input of Mul")
 
 
 def times(heap):

@@ -13,8 +13,8 @@ from normlab.lab import RunConfig, RunResult, Scales, load_corpus
 from normlab.lab.run import outcome_of
 
 TINY = replace(
-    QUICK, name="tiny", n_seeds=2, cheap_seeds=2, half_seeds=2, speed_rounds=2, steps=6, context=8, batch=2, dim=16,
-    rates=(1e-3, 1e-2), comparison_layers=(1, 2), depths=(1, 2), warmup_layers=(2,), warmup=3,
+    QUICK, name="tiny", n_seeds=2, cheap_seeds=2, half_seeds=2, iris_seeds=2, speed_rounds=2, steps=6, context=8,
+    batch=2, dim=16, rates=(1e-3, 1e-2), comparison_layers=(1, 2), depths=(1, 2), warmup_layers=(2,), warmup=3,
     init_layers=(1, 2, 4), init_batch=2,
 )  # fmt: skip
 

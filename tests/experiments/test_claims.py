@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from normlab.experiments.catalogue import EXPERIMENTS
 from normlab.experiments.claims import CLAIMS
 from normlab.experiments.evidence import Evidence
@@ -152,6 +150,6 @@ def test_claims_are_well_formed():
         assert c.claimed.low < c.claimed.high
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_tests_claims(name):
-    assert any(c.experiment == name for c in CLAIMS)
+def test_every_experiment_but_the_engines_tests_claims():
+    """Iris shows the engine at work; nobody's sentence is about it."""
+    assert set(EXPERIMENTS) - {c.experiment for c in CLAIMS} == {"iris"}

@@ -31,7 +31,7 @@ def conducted(folder):
     tiny = replace(
         QUICK, name="tiny", n_seeds=2, cheap_seeds=2, steps=6, context=8, batch=2, dim=16, rates=(1e-3, 1e-2),
         comparison_layers=(1, 2), depths=(1, 2, 4), warmup_layers=(2,), warmup=3, init_layers=(1, 2, 4), init_batch=2,
-        long_steps=9, long_rates=(1e-2,), half_seeds=2, half_layers=1, speed_rounds=2,
+        long_steps=9, long_rates=(1e-2,), half_seeds=2, half_layers=1, iris_seeds=2, speed_rounds=2,
     )  # fmt: skip
     done = conduct(list(EXPERIMENTS.values()), Setting(tiny, load_corpus(), flags="--quick"), folder, jobs=2)
     write_report(done, folder, "normlab verify --quick")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from normlab.experiments.evidence import Evidence
@@ -22,6 +23,23 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """A package that normlab does without elsewhere: its module, its name on PyPI, the extra that brings it along."""
+
+    module: str
+    package: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f'it needs {self.package}, which is not installed: pip install "normlab[{self.extra}]"'
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is not installed."""
+        return find_spec(self.module) is None
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """An experiment.
 
@@ -39,6 +57,7 @@ class Experiment:
         reading: sentences computed from the evidence: what the picture shows.
         curves: header and rows of NAME.csv.
         draw: NAME.png.
+        needs: an optional package without which it cannot be run.
     """
 
     name: str
@@ -53,7 +72,13 @@ class Experiment:
     reading: Callable[[Evidence], list[str]]
     curves: Callable[[Evidence], tuple[Sequence[str], list[Sequence[Any]]]]
     draw: "Callable[[Evidence], Figure]"
+    needs: Needs | None = None
 
     def command(self, setting: Setting) -> str:
         """The command that gives these results again."""
         return f"normlab exp {self.name} {setting.flags}".strip()
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be run here, or nothing."""
+        return f"{self.name} cannot be run: {self.needs}" if self.needs and self.needs.missing else ""

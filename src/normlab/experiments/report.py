@@ -52,8 +52,9 @@ def show(conducted: Conducted, console: Console) -> None:
         console.print(plain_table(table))
     for sentence in e.reading(conducted.evidence):
         console.print(Text(f"- {sentence}"))
-    console.print()
-    console.print(claims_table(conducted.judged))
+    if conducted.judged:
+        console.print()
+        console.print(claims_table(conducted.judged))
 
 
 def write_report(all_conducted: Sequence[Conducted], out: Path, command: str) -> None:

@@ -33,6 +33,7 @@ class Size:
         warmup_layers, warmup: depths that are also run with a warm-up, of so many steps.
         init_layers, init_batch: depths at which the gradient at initialization is measured, and on how many sequences.
         half_kinds, half_layers, half_rates: norms, depth and rates at which bfloat16 is compared with float32.
+        iris_seeds: splits and initial weights of the small classifiers of Iris.
         speed_rounds: rounds in which everything that is compared is timed.
         speed_large: whether tensors larger than the caches, and MiniMind in its whole size, are timed.
         long_steps, long_rates: a longer run of NoNorm, for the step at which it becomes NaN; 0: none.
@@ -53,6 +54,7 @@ class Size:
     evals: int = 4
     cheap_seeds: int = 6
     half_seeds: int = 24
+    iris_seeds: int = 12
     speed_rounds: int = 10
     speed_large: bool = False
     half_kinds: tuple[Literal["rmsnorm", "layernorm"], ...] = ("rmsnorm",)
@@ -92,6 +94,7 @@ FULL = Size(
     half_kinds=("rmsnorm", "layernorm"),
     half_rates=(1e-3, 3e-3),
     cheap_seeds=12,
+    iris_seeds=30,
     speed_rounds=12,
     speed_large=True,
 )
@@ -129,6 +132,11 @@ class Setting:
     def half_seeds(self) -> range:
         """The seeds of single norms."""
         return range(self.size.half_seeds)
+
+    @property
+    def iris_seeds(self) -> range:
+        """The seeds of the classifiers of Iris."""
+        return range(self.size.iris_seeds)
 
     @property
     def baselines(self) -> Baselines:
