@@ -8,7 +8,13 @@ import numpy as np
 from normlab.tensor import core
 
 if TYPE_CHECKING:
-    from normlab.tensor.core import Tensor
+    from normlab.tensor.core import Array, Tensor
+
+
+def held(value: Any, dtype: Any = None) -> "Array":
+    """The user's array as a step may keep it: a copy where gradients are wanted, for it may be a buffer that holds the
+    next batch by the time that backward() is called."""
+    return (np.array if core.mode.recording else np.asarray)(value, dtype)
 
 
 def as_tensor(value: Any, like: "Tensor | None" = None) -> "Tensor":
@@ -23,7 +29,7 @@ def as_tensor(value: Any, like: "Tensor | None" = None) -> "Tensor":
         return value
     if isinstance(value, np.ndarray | np.generic | Number | list | tuple):
         floating = like is not None and like._data.dtype.kind == "f" and isinstance(value, int | float)
-        array = np.asarray(value, like._data.dtype if floating and like is not None else None)
+        array = held(value, like._data.dtype if floating and like is not None else None)
         if array.dtype.kind not in "iub" and array.dtype not in core.FLOATS:
             raise TypeError(f"an array must be float32, float64, integers or booleans, got {array.dtype}")
         return core.wrap(array)

@@ -6,7 +6,7 @@ import numpy as np
 
 from normlab.tensor import core
 from normlab.tensor.core import Array, Operation, apply
-from normlab.tensor.ops._operands import as_tensor
+from normlab.tensor.ops._operands import as_tensor, held
 
 if TYPE_CHECKING:
     from normlab.tensor.core import Tensor
@@ -75,7 +75,7 @@ class CrossEntropy(Operation):
 
     def __init__(self, target: Array, ignore_index: int, smoothing: float, reduction: str) -> None:
         self.target, self.smoothing, self.reduction = target, smoothing, reduction
-        self.counts = target != ignore_index
+        self.ignore_index, self.counts = ignore_index, target != ignore_index
 
     def forward(self, x: Array) -> Array:
         """x: (rows, classes)."""
@@ -120,7 +120,7 @@ class NLL(Operation):
 
     def __init__(self, target: Array, ignore_index: int, reduction: str) -> None:
         self.target, self.reduction = target, reduction
-        self.counts = target != ignore_index
+        self.ignore_index, self.counts = ignore_index, target != ignore_index
 
     def forward(self, x: Array) -> Array:
         """x: (rows, classes), log-probabilities."""
@@ -180,6 +180,7 @@ def _rows_of_classes(input: "Tensor", target: Any, ignore_index: int, reduction:
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     target = target._data if isinstance(target, core.Tensor) else np.asarray(target)
+    target = held(target, target.dtype.newbyteorder("="))
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must hold the numbers of classes, got {target.dtype}")
     axis = 1 if input.ndim > 1 else 0

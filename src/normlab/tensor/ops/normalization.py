@@ -5,7 +5,6 @@ The formulas and their derivation stand in `normlab.norms`; rows are computed by
 """
 
 import math
-import math
 from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any

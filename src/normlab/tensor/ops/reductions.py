@@ -1,6 +1,7 @@
 """Many numbers to few: sum, mean, max, min, and the running sum."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ Axis = int | Sequence[int] | None
 
 
 def _axes(axis: Axis) -> int | tuple[int, ...] | None:
-    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+    return axis if axis is None else tuple(axis) if isinstance(axis, Iterable) else index(axis)
 
 
 class _Reduction(Operation):

@@ -6,7 +6,7 @@ import numpy as np
 
 from normlab.tensor import core
 from normlab.tensor.core import Array, Operation, apply
-from normlab.tensor.ops._operands import as_tensor, pair
+from normlab.tensor.ops._operands import as_tensor, held, pair
 from normlab.tensor.random import generator
 
 if TYPE_CHECKING:
@@ -130,22 +130,41 @@ class Dropout(Operation):
         return (dy * self.mask,)
 
 
+class Compare(Operation):
+    """A comparison, element by element."""
+
+    formula = "y = whether a < b (or another comparison of NumPy's)"
+    derivative = "none: a small step changes nothing"
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """Booleans."""
+        return self.function(a, b)
+
+    def backward(self, dy: Array) -> Any:
+        """Never asked for."""
+        return None, None
+
+
 def _array(x: Any) -> Array:
-    return x._data if isinstance(x, core.Tensor) else np.asarray(x)
+    return x._data if isinstance(x, core.Tensor) else held(x)
 
 
 def compare(function: Any, a: Any, b: Any) -> "Tensor":
     """A comparison of NumPy's, element by element: booleans, without a gradient."""
     a, b = pair(a, b)
-    return core.wrap(function(a._data, b._data))
+    # Without their history: booleans have no gradient.
+    return apply(Compare(function), a.detach(), b.detach())
 
 
 def getitem(x: "Tensor", index: Any) -> "Tensor":
     """x[index]; tensors of integers or booleans may stand in the index."""
-    if isinstance(index, core.Tensor):
-        index = index._data
+    if isinstance(index, core.Tensor | np.ndarray):
+        index = _array(index)
     elif isinstance(index, tuple):
-        index = tuple(part._data if isinstance(part, core.Tensor) else part for part in index)
+        index = tuple(_array(part) if isinstance(part, core.Tensor | np.ndarray) else part for part in index)
     return apply(GetItem(index), x)
 
 
