@@ -97,6 +97,12 @@ CASES: dict[str, Case] = {
     "embedding": (lambda w: ops.embedding(w, IDS), ((5, 3),)),
     "embedding, narrow ids": (lambda w: ops.embedding(w, IDS.astype(np.uint8)), ((5, 3),)),
     "where": (lambda a, b: where(MASK, a, b), ((2, 3), (3,))),
+    "where, greater": (lambda a, b: where(a > b, a, b), ((2, 3), (3,))),
+    "where, not equal": (lambda a: where(a != a * a, a, 0.5), ((2, 3),)),
+    "where, comparisons": (
+        lambda a, b: where(a <= b, 1.0, 0.0) + where(a < 0, a, b) + where(b >= a, b, a) + where(a == b, 2.0, a),
+        ((2, 3), (2, 3)),
+    ),
     "where, numbers": (lambda a: where(MASK.astype(np.int8), a, 0.5), ((2, 3),)),
     "masked_fill": (lambda a: a.masked_fill(MASK, -np.inf), ((2, 3),)),
     "softmax": (lambda a: a.softmax(), ((2, 3),)),
