@@ -12,40 +12,21 @@ topological order: going back from the highest, a tensor's gradient is complete 
 which a tensor is visited as soon as one of its uses was, is wrong for `h + tanh(h)`.)
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
-from threading import local
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from normlab.tensor.mode import mode
 
 Array = NDArray[Any]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 # Steps, and assignments of new data, are numbered in the order in which they happen.
 _numbers = count(1)
-
-
-class _Mode(local):
-    """Of each Python thread: whether steps are kept, and who looks on."""
-
-    recording = True
-    observer: Any = None
-
-
-mode = _Mode()
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Within this context nothing is remembered: results do not require a gradient."""
-    before, mode.recording = mode.recording, False
-    try:
-        yield
-    finally:
-        mode.recording = before
 
 
 class Operation:
@@ -156,8 +137,14 @@ def _inputs_gradients(node: Operation, dy: Array) -> Sequence[Array | None]:
     return node.backward(dy)
 
 
-def propagate(result: "Tensor", gradient: Array, *, retain_graph: bool) -> None:
-    """Add to `grad` of every leaf that `result` was computed from."""
+def walk(
+    result: "Tensor", gradient: Array, *, retain_graph: bool
+) -> "Iterator[tuple[Tensor, Array, Sequence[Array | None], dict[int, Array]]]":
+    """Add to `grad` of every leaf that `result` was computed from, stopping at each tensor that a gradient reaches.
+
+    Gives the tensor, its gradient, what its operation has passed on (nothing for a leaf), and what has arrived at
+    other tensors, by id.
+    """
     arrived: dict[int, Array] = {id(result): gradient}
     # The arrays that tensors have as their `grad` now: no two share one.
     owned = {id(gradient)}
@@ -174,8 +161,10 @@ def propagate(result: "Tensor", gradient: Array, *, retain_graph: bool) -> None:
                 tensor.grad = np.array(dy) if shared else dy
                 owned.add(id(tensor.grad))
         if node is None:
+            yield tensor, dy, (), arrived
             continue
-        for t, g in zip(node.inputs, _inputs_gradients(node, dy), strict=True):
+        gradients = _inputs_gradients(node, dy)
+        for t, g in zip(node.inputs, gradients, strict=True):
             if g is None or not t.requires_grad:
                 continue
             data = t._data
@@ -184,8 +173,30 @@ def propagate(result: "Tensor", gradient: Array, *, retain_graph: bool) -> None:
             before = arrived.get(id(t))
             # A new array, for `before` may be another tensor's gradient too.
             arrived[id(t)] = g if before is None else np.asarray(before + g)
+        yield tensor, dy, gradients, arrived
+        # Their memory is for the next step.
+        del dy, gradients
         if not retain_graph:
             vars(node).clear()
+
+
+def first_gradient(result: "Tensor", gradient: "ArrayLike | Tensor | None") -> Array:
+    """The gradient that going back from `result` begins with.
+
+    Raises:
+        RuntimeError: when there is nothing to go back over, or no gradient for many numbers.
+        ValueError: for a gradient of another shape.
+    """
+    if not result.requires_grad:
+        raise RuntimeError("backward() of a tensor that does not require a gradient, and nothing of it does")
+    if gradient is None:
+        if result._data.size != 1:
+            raise RuntimeError(f"backward() of a tensor of shape {result.shape} needs a gradient of that shape")
+        gradient = np.ones_like(result._data)
+    array = np.asarray(gradient._data if isinstance(gradient, Tensor) else gradient, result._data.dtype)
+    if array.shape != result._data.shape:
+        raise ValueError(f"gradient must have the shape of the tensor, {result.shape}, got {array.shape}")
+    return array
 
 
 # What a Tensor can do is made of what stands above.
@@ -257,16 +268,8 @@ class Tensor(Operators):
             RuntimeError: when there is nothing to go back over, no gradient for many numbers, a freed graph, or data
                 that was assigned after it had been used.
         """
-        if not self.requires_grad:
-            raise RuntimeError("backward() of a tensor that does not require a gradient, and nothing of it does")
-        if gradient is None:
-            if self._data.size != 1:
-                raise RuntimeError(f"backward() of a tensor of shape {self.shape} needs a gradient of that shape")
-            gradient = np.ones_like(self._data)
-        array = np.asarray(gradient._data if isinstance(gradient, Tensor) else gradient, self._data.dtype)
-        if array.shape != self._data.shape:
-            raise ValueError(f"gradient must have the shape of the tensor, {self.shape}, got {array.shape}")
-        propagate(self, array, retain_graph=retain_graph)
+        # As a loop would, but nothing is held on to from one step to the next.
+        deque(walk(self, first_gradient(self, gradient), retain_graph=retain_graph), maxlen=0)
 
     def retain_grad(self) -> Self:
         """Have backward() fill in `grad` here too, though it is the result of something."""

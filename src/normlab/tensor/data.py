@@ -5,8 +5,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from normlab.tensor.core import Array, Tensor, wrap
+from normlab.tensor.core import Array, Tensor
 from normlab.tensor.random import generator
+
+
+def _array(value: Any) -> Array:
+    return value._data if isinstance(value, Tensor) else np.asarray(value)
 
 
 class Dataset(Protocol):
@@ -16,7 +20,7 @@ class Dataset(Protocol):
         """How many items."""
         ...
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any, /) -> Any:
         """An item."""
         ...
 
@@ -25,7 +29,7 @@ class TensorDataset:
     """Arrays whose first axes go together: item i is the tuple of their i-th entries."""
 
     def __init__(self, *arrays: Any) -> None:
-        self.arrays: tuple[Array, ...] = tuple(a._data if isinstance(a, Tensor) else np.asarray(a) for a in arrays)
+        self.arrays: tuple[Array, ...] = tuple(map(_array, arrays))
         lengths = {len(a) for a in self.arrays}
         if len(lengths) != 1:
             raise ValueError(f"all arrays must have the same length, got {[len(a) for a in self.arrays]}")
@@ -66,5 +70,5 @@ class DataLoader:
                 columns = self.dataset[chosen]
             else:
                 items = [item if isinstance(item, tuple) else (item,) for item in map(self.dataset.__getitem__, chosen)]
-                columns = [np.stack([np.asarray(part) for part in column]) for column in zip(*items, strict=True)]
-            yield tuple(wrap(column) for column in columns)
+                columns = [np.stack([_array(part) for part in column]) for column in zip(*items, strict=True)]
+            yield tuple(Tensor(column) for column in columns)

@@ -17,11 +17,12 @@ def save(state: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> Non
 
     Raises:
         OSError: when the folder cannot be written to.
+        TypeError: for what is no array of numbers.
     """
     from safetensors.numpy import save as to_bytes
 
     arrays = state.state_dict() if isinstance(state, Module) else state
-    content = to_bytes({name: np.ascontiguousarray(_array(value)) for name, value in arrays.items()})
+    content = to_bytes({name: _array(name, value) for name, value in arrays.items()})
     target = Path(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     try:
@@ -38,7 +39,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
 
     Raises:
         FileNotFoundError: when it is not there.
-        ValueError: when it is no whole safetensors file.
+        ValueError: when it is no whole safetensors file, or has numbers of a type that NumPy does not have.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
@@ -48,7 +49,13 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
         return from_bytes(content)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{path} has numbers of type {error.args[0]}, which NumPy does not have") from error
 
 
-def _array(value: Any) -> Array:
-    return value.data if isinstance(value, Tensor) else np.asarray(value)
+def _array(name: str, value: Any) -> Array:
+    # Not ascontiguousarray, which makes (1,) of the shape ().
+    array = np.asarray(value.data if isinstance(value, Tensor) else value, order="C")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of numbers, got {array.dtype}")
+    return array

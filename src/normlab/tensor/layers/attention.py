@@ -46,7 +46,7 @@ class MultiHeadAttention(Module):
         scores = (q * (1 / math.sqrt(dim // self.n_heads))) @ k.transpose(2, 3)
         if self.causal:
             later = np.triu(np.ones((time, time), np.bool_), 1)
-            mask = later if mask is None else later | np.asarray(mask)
+            mask = later if mask is None else later | (mask.data if isinstance(mask, Tensor) else np.asarray(mask))
         if mask is not None:
             scores = ops.masked_fill(scores, mask, -math.inf)
         y = ops.softmax(scores) @ v

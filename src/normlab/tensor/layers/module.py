@@ -87,7 +87,8 @@ class Module:
         """(path, module, attribute, array) of all that is saved."""
         for path, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Tensor) or name in module.buffers:
+                # A result that a module keeps, to be looked at, is no part of its state.
+                if (isinstance(value, Tensor) and value.node is None) or name in module.buffers:
                     array = value._data if isinstance(value, Tensor) else value
                     if array is not None:
                         yield f"{path}.{name}" if path else name, module, name, array
@@ -105,23 +106,30 @@ class Module:
 
         Raises:
             KeyError: for missing or unexpected names.
+            TypeError: for something else than numbers.
             ValueError: for another shape.
         """
         own = {path: (module, name, array) for path, module, name, array in self._state()}
         missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if strict and (missing or unexpected):
             raise KeyError(f"state lacks {missing or 'nothing'}, and has {unexpected or 'nothing'} that is not here")
+        fitting: dict[str, Array] = {}
         for path, (_, _, array) in own.items():
-            if path in state and np.shape(state[path]) != array.shape:
-                raise ValueError(f"{path} must have shape {array.shape}, got {np.shape(state[path])}")
-        for path, (module, name, array) in own.items():
             if path in state:
-                value = getattr(module, name)
-                new = np.array(state[path], array.dtype)
-                if isinstance(value, Tensor):
-                    value.data = new
-                else:
-                    setattr(module, name, new)
+                given = state[path]
+                new = given._data if isinstance(given, Tensor) else np.asarray(given)
+                if new.dtype.kind not in "fiub":
+                    raise TypeError(f"{path} must hold numbers, got {new.dtype}")
+                if new.shape != array.shape:
+                    raise ValueError(f"{path} must have shape {array.shape}, got {new.shape}")
+                fitting[path] = np.array(new, array.dtype)
+        for path, new in fitting.items():
+            module, name, _ = own[path]
+            value = getattr(module, name)
+            if isinstance(value, Tensor):
+                value.data = new
+            else:
+                setattr(module, name, new)
 
     def extra_repr(self) -> str:
         """What stands in the brackets of repr()."""

@@ -1,6 +1,7 @@
 """The normalization layers, with the names that papers give their parameters."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from normlab.tensor.layers.module import Module
 
 def _sizes(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+
+
+def _follow(spec: NormSpec, eps: float | None) -> NormSpec:
+    """The spec with this eps: users set the attribute (`norm.eps = 1e-3`)."""
+    return spec if spec.eps == eps else replace(spec, eps=eps)
 
 
 class LayerNorm(Module):
@@ -47,7 +53,8 @@ class LayerNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (*, *normalized_shape)."""
-        return ops.layer_norm(x, self.normalized_shape, self.gamma, self.beta, spec=self._spec)
+        spec = self._spec = _follow(self._spec, self.eps)
+        return ops.layer_norm(x, self.normalized_shape, self.gamma, self.beta, spec=spec)
 
     def extra_repr(self) -> str:
         """As torch's."""
@@ -82,7 +89,8 @@ class RMSNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (*, *dim)."""
-        return ops.rms_norm(x, self.normalized_shape, self.weight, spec=self._spec)
+        spec = self._spec = _follow(self._spec, self.eps)
+        return ops.rms_norm(x, self.normalized_shape, self.weight, spec=spec)
 
     def extra_repr(self) -> str:
         """As torch's."""

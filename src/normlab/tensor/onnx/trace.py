@@ -15,6 +15,7 @@ import numpy as np
 
 from normlab.tensor import core
 from normlab.tensor.core import Array, Operation, Tensor
+from normlab.tensor.mode import no_grad
 
 # (what, which): ("input", 0) or ("step", 12).
 Source = tuple[str, int]
@@ -131,7 +132,7 @@ def _observed(observer: _Tracer) -> Iterator[None]:
     before, core.mode.observer = core.mode.observer, observer
     try:
         # Without gradients, operations keep ids and masks as they come instead of copies, by which they are known.
-        with core.no_grad():
+        with no_grad():
             yield
     finally:
         core.mode.observer = before

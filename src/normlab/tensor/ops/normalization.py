@@ -7,7 +7,7 @@ The formulas and their derivation stand in `normlab.norms`; rows are computed by
 import math
 from collections.abc import Sequence
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ def _rows(x: Array, shape: tuple[int, ...]) -> Array:
 class _RowNorm(Operation):
     """Over rows of the trailing axes."""
 
+    kind: ClassVar[str]
+
     def __init__(self, shape: tuple[int, ...], spec: NormSpec) -> None:
         self.shape, self.spec = shape, spec
 
@@ -46,6 +48,7 @@ class _RowNorm(Operation):
 class LayerNorm(_RowNorm):
     """Ba, Kiros & Hinton 2016, arXiv:1607.06450."""
 
+    kind = "layernorm"
     formula = "y = h * gamma + beta,  h = (x - mean(x)) * s,  s = 1 / sqrt(var(x) + eps)"
     derivative = (
         "u = dy * gamma,  dx = s * (u - mean(u) - h * mean(u * h)),  "
@@ -56,6 +59,7 @@ class LayerNorm(_RowNorm):
 class RMSNorm(_RowNorm):
     """Zhang & Sennrich 2019, arXiv:1910.07467."""
 
+    kind = "rmsnorm"
     formula = "y = h * weight,  h = x * s,  s = 1 / sqrt(mean(x^2) + eps)"
     derivative = "u = dy * weight,  dx = s * (u - h * mean(u * h)),  dweight = sum of dy * h over rows"
 
