@@ -23,11 +23,11 @@ def test_a_tensor_used_twice_gets_both_gradients() -> None:
 
 
 def test_order_is_that_of_the_graph_not_of_the_first_visit() -> None:
-    x = leaf(3)
+    x: Any = leaf(3)
     h = x * 1.0
     long = h.tanh().tanh().tanh()
     for y in (h + long, long + h):
-        x.grad = None
+        x.zero_grad()
         y.sum().backward(retain_graph=True)
         t: Any = x.data
         d: Any = 1.0
@@ -121,6 +121,55 @@ def test_numbers_that_changed_after_use_are_noticed() -> None:
     w.data -= 0.1
     with pytest.raises(RuntimeError, match=r"an input of Mul, of shape \(3,\), was given other numbers"):
         y.backward()
+
+
+def test_numbers_that_changed_behind_a_view_are_noticed() -> None:
+    x, w = leaf(2, 3), Tensor(np.ones((4, 3)))
+    y = (x @ w.T).sum()
+    w.data -= 100
+    with pytest.raises(RuntimeError, match=r"an input of MatMul, of shape \(3, 4\), was given other numbers"):
+        y.backward()
+    y = (x * x).sum()
+    x.detach().data += 1
+    with pytest.raises(RuntimeError, match="an input of Mul"):
+        y.backward()
+    y = x.tanh()
+    y.data += 5
+    with pytest.raises(RuntimeError, match="the result of Tanh"):
+        y.backward(np.ones((2, 3)))
+
+
+def test_numbers_that_were_replaced_are_noticed() -> None:
+    x = leaf(3)
+    y = (x * x).sum()
+    x.data = np.zeros(3)
+    with pytest.raises(RuntimeError, match="an input of Mul"):
+        y.backward()
+
+
+def test_changes_that_only_the_user_knows_of_can_be_told() -> None:
+    x = leaf(3)
+    y = (x * x).sum()
+    x.data[0] = 1
+    x.changed()
+    with pytest.raises(RuntimeError, match="an input of Mul"):
+        y.backward()
+
+
+def test_sums_of_many_float32_rows_are_accurate() -> None:
+    rows = np.random.default_rng(0).standard_normal((200_000, 3)).astype(np.float32) + 1
+    bias = Tensor(np.zeros(3), True, np.float32)
+    (bias + Tensor(np.zeros_like(rows))).backward(rows)
+    assert bias.grad is not None
+    np.testing.assert_allclose(bias.grad, rows.sum(0, dtype=np.float64), rtol=1e-6)
+
+
+def test_numpy_sees_the_numbers() -> None:
+    x = leaf(2, 3)
+    assert np.asarray(x) is x.data
+    assert np.asarray(x, np.float32).dtype == np.float32
+    assert not np.shares_memory(np.array(x), x.data)
+    assert Tensor(np.zeros((0, 2, 3))).flatten(1).shape == (0, 6)
 
 
 def test_in_place_operators_are_refused() -> None:

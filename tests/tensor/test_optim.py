@@ -226,3 +226,11 @@ def test_a_gradient_of_another_shape_moves_nothing() -> None:
     with pytest.raises(ValueError, match=r"^grad must have the shape of its parameter, \(2,\), got \(1,\)$"):
         optim.SGD(ps, lr=0.1).step()
     np.testing.assert_array_equal(ps[1].data, 1)
+
+
+def test_options_of_groups_are_checked() -> None:
+    p = Tensor(np.ones(2), requires_grad=True)
+    with pytest.raises(ValueError, match="a group may have params, lr, momentum, weight_decay, nesterov, got rate"):
+        optim.SGD([{"params": [p], "rate": 0.1}])
+    with pytest.raises(ValueError, match="lr must be from 0 to inf, got -1"):
+        optim.Adam([{"params": [p], "lr": -1}])

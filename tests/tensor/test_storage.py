@@ -81,7 +81,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         storage.load(tmp_path / "none")
 
 
-@pytest.mark.parametrize("failing", ["replace", "fdopen"])
+@pytest.mark.parametrize("failing", ["replace", "write"])
 def test_a_failing_write_leaves_the_old_file(failing: str, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "a"
     storage.save({"a": np.ones(3)}, path)
@@ -91,20 +91,23 @@ def test_a_failing_write_leaves_the_old_file(failing: str, tmp_path: Path, monke
         raise OSError("No space left on device")
 
     class Full:
-        def __init__(self, handle: int, mode: str) -> None:
-            self.handle = handle
+        def __init__(self, path: Path, mode: str) -> None:
+            self.file = open(path, mode)  # noqa: SIM115
 
         def __enter__(self) -> Any:
             return self
 
         def __exit__(self, *_: Any) -> None:
-            os.close(self.handle)
+            self.file.close()
 
         def write(self, content: bytes) -> None:
-            os.write(self.handle, content[:5])
+            self.file.write(content[:5])
             full()
 
-    monkeypatch.setattr(os, failing, full if failing == "replace" else Full)
+    if failing == "replace":
+        monkeypatch.setattr(os, "replace", full)
+    else:
+        monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
     with pytest.raises(OSError, match="No space left on device"):
         storage.save({"a": np.zeros(100)}, path)
     monkeypatch.undo()

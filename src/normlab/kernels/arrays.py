@@ -94,12 +94,17 @@ def backward(dy: Array, kept: Kept) -> tuple[Array, Array | None, Array | None]:
     return dx, room[:n] if weight is not None else None, room[sums - n : sums] if biased else None
 
 
+def _mean(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Of each row, as a column; of a row without entries NaN, without NumPy's warning."""
+    return np.mean(rows, axis=1, keepdims=True) if rows.shape[1] else np.full((len(rows), 1), np.nan)
+
+
 def _plain_forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, Array]:
     wide = x.astype(np.float64)
-    mean = wide.mean(1, keepdims=True) if spec.kind == "layernorm" else np.zeros((len(x), 1))
+    mean = _mean(wide) if spec.kind == "layernorm" else np.zeros((len(x), 1))
     c = wide - mean
     eps = EPSILON[NAMES[x.dtype]] if spec.eps is None else spec.eps
-    rstd = 1 / np.sqrt(np.mean(c * c, 1, keepdims=True) + eps)
+    rstd = 1 / np.sqrt(_mean(c * c) + eps)
     y = c * rstd
     if weight is not None:
         y = y * (spec.offset + weight)
@@ -115,9 +120,9 @@ def _plain_backward(
     rstd = stats[:, -1:]
     h = (x - stats[:, :1] if layer else x) * rstd
     u = dy if weight is None else dy * (spec.offset + weight)
-    dx = u - h * np.mean(u * h, 1, keepdims=True)
+    dx = u - h * _mean(u * h)
     if layer:
-        dx = dx - u.mean(1, keepdims=True)
+        dx = dx - _mean(u)
     dweight = None if weight is None else np.sum(dy * h, 0).astype(weight.dtype)
     dbias = np.asarray(np.sum(dy, 0, dtype=np.float64), x.dtype) if biased else None
     return (rstd * dx).astype(x.dtype), dweight, dbias

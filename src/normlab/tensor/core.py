@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from normlab.tensor.broadcasting import unbroadcast
 from normlab.tensor.mode import mode
 
 Array = NDArray[Any]
@@ -37,6 +38,7 @@ class Operation:
             attributes.
         formula, derivative: what it computes and what flows back, in words of mathematics: x are the inputs, y is the
             result, dy the gradient of the loss by y.
+        view: whether the result may lie in the memory of the first input.
         inputs: the tensors that it was applied to.
         needs: for each of them whether its gradient is wanted.
         number: in the order of making.
@@ -45,6 +47,7 @@ class Operation:
     forward: Callable[..., Any]
     formula: ClassVar[str] = ""
     derivative: ClassVar[str] = ""
+    view: ClassVar[bool] = False
     inputs: "tuple[Tensor, ...]"
     needs: tuple[bool, ...]
     number: int
@@ -81,6 +84,8 @@ def _apply(operation: Operation, inputs: "tuple[Tensor, ...]") -> "Tensor":
     if wanted:
         operation.inputs, operation.number = inputs, next(_numbers)
         result.requires_grad, result.node = True, operation
+    if operation.view:
+        result._stamp = inputs[0]._stamp
     return result
 
 
@@ -90,19 +95,8 @@ def wrap(data: Any) -> "Tensor":
     tensor._data = data if isinstance(data, np.ndarray) else np.asarray(data)
     tensor.grad = tensor.node = None
     tensor.requires_grad = tensor._retained = False
-    tensor._changed = 0
+    tensor._stamp = [0]
     return tensor
-
-
-def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of what was broadcast from `shape`: what was repeated is added up."""
-    if gradient.shape == shape:
-        return gradient
-    new = gradient.ndim - len(shape)
-    if gradient.shape[new:] == shape:
-        return np.add.reduce(gradient, axis=tuple(range(new)))
-    repeated = [i + new for i, size in enumerate(shape) if size == 1 and gradient.shape[i + new] != 1]
-    return np.add.reduce(gradient, axis=(*range(new), *repeated), keepdims=True).reshape(shape)
 
 
 def _history(result: "Tensor") -> "list[Tensor]":
@@ -124,12 +118,13 @@ def _history(result: "Tensor") -> "list[Tensor]":
     return sorted(found.values(), key=lambda t: t.node.number if t.node else 0, reverse=True)
 
 
-def _inputs_gradients(node: Operation, dy: Array) -> Sequence[Array | None]:
-    """What a step passes on."""
-    for t in node.inputs:
-        if t._changed > node.number:
+def _passed_on(node: Operation, result: "Tensor", dy: Array) -> Sequence[Array | None]:
+    """The gradients of a step's inputs."""
+    for t in (result, *node.inputs):
+        if t._stamp[0] > node.number:
+            what = "the result" if t is result else "an input"
             raise RuntimeError(
-                f"an input of {node.name}, of shape {t.shape}, was given other numbers after it had been used: "
+                f"{what} of {node.name}, of shape {t.shape}, was given other numbers after it had been used: "
                 "its gradient would be that of another computation"
             )
     if mode.observer is not None:
@@ -163,7 +158,7 @@ def walk(
         if node is None:
             yield tensor, dy, (), arrived
             continue
-        gradients = _inputs_gradients(node, dy)
+        gradients = _passed_on(node, tensor, dy)
         for t, g in zip(node.inputs, gradients, strict=True):
             if g is None or not t.requires_grad:
                 continue
@@ -220,7 +215,7 @@ class Tensor(Operators):
         TypeError: for other dtypes, or a gradient of integers.
     """
 
-    __slots__ = ("__weakref__", "_changed", "_data", "_retained", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_retained", "_stamp", "grad", "node", "requires_grad")
     # array + tensor is the tensor's business.
     __array_ufunc__ = None
 
@@ -236,7 +231,7 @@ class Tensor(Operators):
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(f"only floating-point tensors have a gradient, got {array.dtype} with requires_grad=True")
         self._data, self.grad, self.node = array, None, None
-        self.requires_grad, self._retained, self._changed = requires_grad, False, 0
+        self.requires_grad, self._retained, self._stamp = requires_grad, False, [0]
 
     @property
     def data(self) -> Array:
@@ -248,14 +243,15 @@ class Tensor(Operators):
     def data(self, new: Array) -> None:
         if np.shape(new) != self._data.shape:
             raise ValueError(f"data must keep its shape {self._data.shape}, got {np.shape(new)}")
-        if new is not self._data:
-            self._data = np.array(new, self._data.dtype)
-        self._changed = next(_numbers)
+        if new is self._data:
+            self.changed()
+        else:
+            self._data, self._stamp = np.array(new, self._data.dtype), [next(_numbers)]
 
     def changed(self) -> None:
         """To be said after numbers of `data` were changed in place, as `t.data[0] = 1` does, so that a graph that has
         used the old ones refuses to go back."""
-        self._changed = next(_numbers)
+        self._stamp[0] = next(_numbers)
 
     def backward(self, gradient: "ArrayLike | Tensor | None" = None, *, retain_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to the `grad` of every leaf with requires_grad that self was computed from.
@@ -282,7 +278,9 @@ class Tensor(Operators):
 
     def detach(self) -> "Tensor":
         """The same numbers (not a copy) without their history."""
-        return wrap(self._data)
+        tensor = wrap(self._data)
+        tensor._stamp = self._stamp
+        return tensor
 
     def zero_grad(self) -> None:
         """Forget `grad`."""

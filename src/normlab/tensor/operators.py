@@ -1,5 +1,6 @@
 """What one can write with tensors: the operators, and the methods that torch's tensors have. Each is one operation."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -96,6 +97,10 @@ class Operators:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "Array":
+        """What NumPy's functions see: the numbers, without their history."""
+        return np.array(self._data, dtype) if copy else np.asarray(self._data, dtype)
 
     def __bool__(self) -> bool:
         if self._data.size != 1:
@@ -207,7 +212,8 @@ class Operators:
 
     def flatten(self, start: int = 0) -> "Tensor":
         """All axes from `start` on as one."""
-        return ops.reshape(self, (*self._data.shape[:start], -1))
+        shape = self._data.shape
+        return ops.reshape(self, (*shape[:start], math.prod(shape[start:])))
 
     def permute(self, *axes: Any) -> "Tensor":
         """The axes in this order."""

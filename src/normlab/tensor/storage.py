@@ -1,7 +1,7 @@
 """Saving and loading of states, in safetensors files, which hold numbers and nothing that could be executed."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ def save(state: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     arrays = state.state_dict() if isinstance(state, Module) else state
     content = to_bytes({name: _array(name, value) for name, value in arrays.items()})
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 

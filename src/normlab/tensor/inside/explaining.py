@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.text import Text
 
-from normlab.tensor.core import Array, Operation, Tensor, unbroadcast
+from normlab.tensor.broadcasting import unbroadcast
+from normlab.tensor.core import Array, Operation, Tensor
 from normlab.tensor.inside import text, worked
 from normlab.tensor.inside.facts import rms
 from normlab.tensor.inside.operands import freed, names_of
@@ -109,7 +110,7 @@ def _operation(node: Operation, y: Array | None, dy: Any) -> Explanation:
     for name, t in zip(names, node.inputs, strict=True):
         made = f", by {t.node.name}" if t.node else ", a leaf" if t.requires_grad else ""
         lines += _described(name, t.data, made)
-        if t._changed > node.number:
+        if t._stamp[0] > node.number:
             lines.append(f"! {name} was given other numbers after it had been used: these are not those of the result")
     sections.append(("inputs", tuple(lines)))
     # Of NaN and infinite numbers no warning is due here: they are shown.

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from normlab.tensor import core
-from normlab.tensor.core import Array, Tensor, unbroadcast
+from normlab.tensor.broadcasting import unbroadcast
+from normlab.tensor.core import Array, Tensor
 from normlab.tensor.inside import text
 from normlab.tensor.inside.facts import LEAF, Names, by_identity, rms
 from normlab.tensor.inside.graphs import ordered

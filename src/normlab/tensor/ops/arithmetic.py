@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from normlab.tensor.core import Array, Operation, apply, unbroadcast
+from normlab.tensor.broadcasting import sum_leading, unbroadcast
+from normlab.tensor.core import Array, Operation, apply
 from normlab.tensor.ops._operands import as_tensor, pair
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Linear(Operation):
         dy = _matrix(dy)
         dx = (dy @ self.weight).reshape(self.shape) if self.needs[0] else None
         dweight = dy.T @ self.x if self.needs[1] else None
-        return dx, dweight, *(np.add.reduce(dy, axis=0) for _ in self.needs[2:])
+        return dx, dweight, *(sum_leading(dy, 1) for _ in self.needs[2:])
 
 
 def add(a: Any, b: Any) -> "Tensor":

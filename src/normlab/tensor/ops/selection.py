@@ -26,6 +26,7 @@ def add_at_rows(out: Array, rows: Array, values: Array) -> None:
 class GetItem(Operation):
     """x[index], with any index of NumPy's."""
 
+    view = True
     formula = "y = x[index]"
     derivative = "dx = dy at the index, added up where it repeats; 0 elsewhere"
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Reshape(Operation):
     """Another shape."""
 
+    view = True
     formula = "y = x in another shape"
     derivative = "dx = dy in the old shape"
 
@@ -34,6 +35,7 @@ class Reshape(Operation):
 class Permute(Operation):
     """The axes in another order."""
 
+    view = True
     formula = "y = x with its axes in another order"
     derivative = "dx = dy with its axes in the old order"
 
@@ -52,6 +54,7 @@ class Permute(Operation):
 class BroadcastTo(Operation):
     """Repeated along axes of length 1, or along new ones."""
 
+    view = True
     formula = "y = x, repeated"
     derivative = "dx = the sum of dy over what was repeated"
 

@@ -36,13 +36,14 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        check("lr", lr)
-        for beta in betas:
-            if not 0 <= beta < 1:
-                raise ValueError(f"betas must be at least 0 and less than 1, got {betas}")
-        check("eps", eps)
-        check("weight_decay", weight_decay)
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        for name in ("lr", "eps", "weight_decay"):
+            check(name, options[name])
+        for beta in options["betas"]:
+            if not 0 <= beta < 1:
+                raise ValueError(f"betas must be at least 0 and less than 1, got {options['betas']}")
 
     def _update(self, p: Array, g: Array, bucket: _Bucket, where: slice, step: int, group: dict[str, Any]) -> None:
         lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]

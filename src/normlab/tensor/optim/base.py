@@ -46,7 +46,8 @@ class Optimizer:
         param_groups: a dict a group: "params" and the options, which may be changed between steps.
 
     Raises:
-        TypeError, ValueError: for no parameters, something else than tensors that require a gradient, or one twice.
+        TypeError, ValueError: for no parameters, something else than tensors that require a gradient, one twice, or
+            options that there are not, or out of their range.
     """
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
@@ -58,6 +59,11 @@ class Optimizer:
             {**defaults, **g, "params": [g["params"]] if isinstance(g["params"], Tensor) else list(g["params"])}
             for g in groups
         ]
+        for group in self.param_groups:
+            unknown = sorted(group.keys() - defaults.keys() - {"params"})
+            if unknown:
+                raise ValueError(f"a group may have params, {', '.join(defaults)}, got {', '.join(unknown)}")
+            self._check(group)
         everything = [p for group in self.param_groups for p in group["params"]]
         for p in everything:
             if not isinstance(p, Tensor):
@@ -70,6 +76,10 @@ class Optimizer:
             [_Bucket([p for p in group["params"] if p.dtype == dtype]) for dtype in {p.dtype for p in group["params"]}]
             for group in self.param_groups
         ]
+
+    def _check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for options out of their range."""
+        raise NotImplementedError
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

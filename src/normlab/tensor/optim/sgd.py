@@ -29,12 +29,13 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        check("lr", lr)
-        check("momentum", momentum)
-        check("weight_decay", weight_decay)
-        if nesterov and momentum == 0:
-            raise ValueError("nesterov needs a momentum")
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        for name in ("lr", "momentum", "weight_decay"):
+            check(name, options[name])
+        if options["nesterov"] and options["momentum"] == 0:
+            raise ValueError("nesterov needs a momentum")
 
     def _update(self, p: Array, g: Array, bucket: _Bucket, where: slice, step: int, group: dict[str, Any]) -> None:
         if group["weight_decay"]:
