@@ -43,27 +43,34 @@ def test_readme_code_runs(block, capsys):
     exec(compile(block, "README.md", "exec"), {})
 
 
-def printed(document: str) -> list[str]:
-    """What a document's code prints, one block after the other, in a process of its own, where warnings are errors."""
+def printed(document: str, folder: Path) -> list[str]:
+    """What a document's code prints, one block after the other, in a process of its own, where warnings are errors, and
+    in a folder of its own."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / document).read_text(), flags=re.DOTALL))
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def test_the_code_on_kernels_runs():
-    assert printed("kernels.md")[:2] == ["numba: fused", 'torch: eps_place is "outside"']
+def test_the_code_on_kernels_runs(tmp_path):
+    assert printed("kernels.md", tmp_path)[:2] == ["numba: fused", 'torch: eps_place is "outside"']
 
 
-def test_the_code_on_the_engine_runs():
-    accuracy, *steps, derivative, in_place, freed, assigned = printed("tensor.md")
+def test_the_code_on_the_engine_runs(tmp_path):
+    accuracy, *rest = printed("tensor.md", tmp_path)
     assert re.fullmatch(r"\d+% of the 30 held-out flowers", accuracy)
+    steps, (derivative, *rest) = rest[:6], rest[6:]
     assert [line.split()[0] for line in steps] == ["MatMul", "Add", "LayerNorm", "ReLU", "MatMul", "Add"]
     assert derivative.startswith("u = dy * gamma,  dx = s * (u - mean(u) - h * mean(u * h))")
+    assert sum(line.startswith("step ") and " of 11: " in line for line in rest) == 11
+    refusals = [line for line in rest if line.startswith(("TypeError", "RuntimeError"))]
+    in_place, freed, assigned = refusals
     assert in_place.startswith("TypeError: tensors are not changed in place")
     assert freed.startswith("RuntimeError: the graph of this Sum was freed")
     assert assigned.startswith("RuntimeError: an input of Mul")
+    assert rest[-1] == "['Gemm', 'LayerNormalization', 'Relu', 'Gemm', 'Identity']"
+    assert {path.name for path in tmp_path.iterdir()} == {"classifier.safetensors", "classifier.onnx"}
 
 
 def times(heap):
@@ -101,7 +108,8 @@ def test_what_the_allocator_costs_is_what_was_measured():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_links_lead_to_files(document):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
 
