@@ -8,7 +8,7 @@ stands in `fused`. Nothing that is given is written to.
 """
 
 import ctypes
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def backward(dy: Array, kept: Kept) -> tuple[Array, Array | None, Array | None]:
     return dx, room[:n] if weight is not None else None, room[sums - n : sums] if biased else None
 
 
-def _mean(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+def _mean(rows: NDArray[Any]) -> NDArray[Any]:
     """Of each row, as a column; of a row without entries NaN, without NumPy's warning."""
     return np.mean(rows, axis=1, keepdims=True) if rows.shape[1] else np.full((len(rows), 1), np.nan)
 
