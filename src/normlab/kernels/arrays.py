@@ -99,7 +99,7 @@ def _mean(rows: NDArray[Any]) -> NDArray[Any]:
     return np.mean(rows, axis=1, keepdims=True) if rows.shape[1] else np.full((len(rows), 1), np.nan)
 
 
-def _plain_forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, Array]:
+def _plain_forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, NDArray[Any]]:
     wide = x.astype(np.float64)
     mean = _mean(wide) if spec.kind == "layernorm" else np.zeros((len(x), 1))
     c = wide - mean
