@@ -2,7 +2,7 @@
 
 core.py        Tensor, Operation and backward(): the engine
 ops/           the operations, each with its formula and its derivative
-layers/, nn/   modules; optim/  optimizers; data.py  datasets; random.py  the seed
+layers/, nn/   modules; optim/  optimizers; data.py  datasets; init.py, random.py  the first numbers
 inside/        looking on: graph(), explain(), step(), record(), scales()
 storage.py     states on disk; bridge.py  from PyTorch's modules; onnx/  to ONNX
 """
@@ -57,7 +57,7 @@ _LATE = {
     "scales": "inside",
     "step": "inside",
 }
-_MODULES = ("data", "layers", "nn", "onnx", "optim")
+_MODULES = ("data", "init", "layers", "nn", "onnx", "optim")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from normlab.tensor import ops
+from normlab.tensor import init, ops
 from normlab.tensor.core import Tensor
 from normlab.tensor.layers.attention import MultiHeadAttention
 from normlab.tensor.layers.basic import Embedding, Linear
 from normlab.tensor.layers.module import Module, ModuleList
 from normlab.tensor.layers.norm import LayerNorm, RMSNorm
-from normlab.tensor.random import generator
 
 Kind = Literal["layernorm", "rmsnorm"]
 NORMS: dict[str, type[LayerNorm] | type[RMSNorm]] = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
@@ -217,11 +216,9 @@ class Transformer(Module):
 
 
 def _initialize(module: Module) -> None:
-    draw = generator().standard_normal
     if isinstance(module, Embedding):
-        module.weight.data = draw(module.weight.shape) * math.sqrt(1 / 2)
+        init.normal_(module.weight, std=math.sqrt(1 / 2))
     elif isinstance(module, Linear):
-        out, fan_in = module.weight.shape
-        module.weight.data = draw((out, fan_in)) * math.sqrt(2 / (out + fan_in))
+        init.xavier_normal_(module.weight)
         if module.bias is not None:
-            module.bias.data = np.zeros(out)
+            init.zeros_(module.bias)

@@ -1,5 +1,6 @@
-"""What torch has in torch.nn: the layers, and `functional`."""
+"""What torch has in torch.nn: the layers, `functional` and `init`."""
 
+from normlab.tensor import init
 from normlab.tensor.layers import (
     GELU,
     BatchNorm,
@@ -38,4 +39,5 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "functional",
+    "init",
 ]
