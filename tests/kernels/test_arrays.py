@@ -88,6 +88,15 @@ def test_arrays_that_must_not_be_written_to(rng):
         np.testing.assert_array_equal(got, want)
 
 
+def test_parameters_of_another_dtype_are_refused(rng):
+    x, dy, weight, bias = made(rng, (4, 8), np.float32, SPECS["layernorm"], True)
+    assert weight is not None
+    assert bias is not None
+    for w, b in ((weight.astype(np.float64), bias), (weight, bias.astype(np.float64))):
+        with pytest.raises(TypeError, match="weight and bias must have the dtype of x, float32, got float64"):
+            both(x, dy, w, b, SPECS["layernorm"])
+
+
 def test_pytorch_is_not_loaded():
     code = (
         "import sys, numpy as np; from normlab.kernels import arrays; from normlab.spec import NormSpec;"

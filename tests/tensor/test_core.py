@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from normlab.tensor import Tensor, no_grad, ops
+from normlab.tensor import Operation, Tensor, apply, layers, no_grad, ops, optim
 
 
 def leaf(*shape: int, seed: int = 0) -> Any:
@@ -164,6 +165,44 @@ def test_sums_of_many_float32_rows_are_accurate() -> None:
     np.testing.assert_allclose(bias.grad, rows.sum(0, dtype=np.float64), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5000, 3), 0), ((2, 5000, 3), 1), ((5000, 2, 3), (0, 2)), ((5000, 3), None)]
+)
+def test_float32_sums_over_any_axis_are_accurate(shape: Any, axis: Any) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32) + 3
+    exact = x.astype(np.float64)
+    for keepdims in (False, True):
+        found, wanted = Tensor(x).sum(axis, keepdims), exact.sum(axis, keepdims=keepdims)
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found.data, wanted, rtol=1e-6)
+        np.testing.assert_allclose(Tensor(x).mean(axis, keepdims).data, exact.mean(axis, keepdims=keepdims), rtol=1e-6)
+    bias = Tensor(np.zeros((1, 3)), True, np.float32)
+    (bias + Tensor(x)).backward(x)
+    assert bias.grad is not None
+    np.testing.assert_allclose(bias.grad[0], exact.reshape(-1, 3).sum(0), rtol=1e-6)
+
+
+def test_masks_and_indices_belong_to_the_step() -> None:
+    x: Any = leaf(3)
+    mask, ids, list_ = Tensor([True, False, True]), Tensor([0, 1, 1]), [0]
+    y = ops.where(mask, x, 0.0).sum() + x[ids].sum() + x[list_].sum()
+    mask.data ^= True
+    ids.data[...] = 2
+    list_[0] = 2
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [3, 2, 1])
+
+
+def test_a_nan_sends_the_gradient_to_both() -> None:
+    a, b = Tensor([np.nan, 1.0], True), Tensor([1.0, np.nan], True)
+    for function in (ops.maximum, ops.minimum):
+        a.zero_grad()
+        b.zero_grad()
+        function(a, b).sum().backward()
+        np.testing.assert_array_equal(a.grad, [1, 1])  # pyright: ignore[reportArgumentType, reportCallIssue]
+        np.testing.assert_array_equal(b.grad, [1, 1])  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 def test_numpy_sees_the_numbers() -> None:
     x = leaf(2, 3)
     assert np.asarray(x) is x.data
@@ -233,3 +272,64 @@ def test_ignored_targets_get_no_gradient() -> None:
 
 def test_square_root_is_one() -> None:
     np.testing.assert_array_equal(Tensor([4.0, 9.0]).sqrt().data, [2, 3])
+
+
+def test_an_operation_is_done_once() -> None:
+    class Square(Operation):
+        def forward(self, x: Any) -> Any:
+            self.x = x
+            return x * x
+
+        def backward(self, dy: Any) -> Any:
+            return (2 * dy * self.x,)
+
+    once, x = Square(), leaf(3)
+    apply(once, x)
+    with pytest.raises(RuntimeError, match="this Square was applied already: each step is an Operation of its own"):
+        apply(once, x)
+
+
+def test_a_gradient_of_a_wrong_shape_is_refused() -> None:
+    class Half(Operation):
+        def forward(self, x: Any) -> Any:
+            return x * 1
+
+        def backward(self, dy: Any) -> Any:
+            return (dy[:1],)
+
+    with pytest.raises(ValueError, match=r"Half gave an input of shape \(3,\) a gradient of shape \(1,\)"):
+        apply(Half(), leaf(3)).sum().backward()
+
+
+def test_what_torch_users_write() -> None:
+    x = Tensor([[1.0, 5.0, 2.0]])
+    assert f"{x.sum():.2f} {x.sum()}" == "8.00 Tensor(8., dtype=float64)"
+    assert x.unsqueeze(-1).shape == (1, 3, 1)
+    assert x.squeeze().shape == x.squeeze(0).shape == x.view(-1).shape == (3,)
+    assert x.argmax(1).tolist() == [1]
+    assert (-x).abs().tolist() == [[1.0, 5.0, 2.0]]
+
+
+def test_arrays_are_taken_where_tensors_are_and_torchs_are_not() -> None:
+    x = np.ones((5, 4))
+    for module in (layers.Linear(4, 2), layers.LayerNorm(4), layers.RMSNorm(4), layers.BatchNorm(4), layers.ReLU()):
+        assert isinstance(module(x), Tensor)
+        with pytest.raises(TypeError, match=r"got torch.Tensor; Tensor\(t.detach\(\).numpy\(\)\) makes one of it"):
+            module(torch.ones(5, 4))
+    for mask in ([1, 0, 1], np.zeros(3)):
+        with pytest.raises(TypeError, match="mask must be booleans, got"):
+            leaf(3).masked_fill(mask, 0.0)
+
+
+def test_modules_and_parameters_that_are_none() -> None:
+    for wrong in (layers.ReLU, ops.relu, [layers.ReLU()], 3):
+        with pytest.raises(TypeError, match=r"^a module was expected, such as ReLU\(\), got "):
+            layers.Sequential(layers.Linear(4, 2), wrong)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(TypeError, match=r"^a module was expected, such as ReLU\(\), got "):
+            layers.ModuleList([wrong])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"params must be tensors, got Linear: give its .parameters\(\)"):
+        optim.SGD(layers.Linear(4, 2))  # pyright: ignore[reportArgumentType]
+    w = leaf(3)
+    (w * 100).sum().backward()
+    optim.clip_grad_norm_(w, 1.0)
+    assert np.linalg.norm(w.grad) == pytest.approx(1)

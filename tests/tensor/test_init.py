@@ -17,6 +17,7 @@ RANDOM: dict[str, dict[str, Any]] = {
     "xavier_uniform_": {"gain": 1.5},
     "xavier_normal_": {},
     "kaiming_uniform_": {"nonlinearity": "relu"},
+    "kaiming_uniform_ ": {"a": 5**0.5},
     "kaiming_normal_": {"mode": "fan_out", "nonlinearity": "tanh"},
 }
 
@@ -25,8 +26,8 @@ RANDOM: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", RANDOM)
 def test_moments_are_torchs(name: str, shape: tuple[int, ...]) -> None:
     manual_seed(0)
-    ours: Any = getattr(init, name)(Tensor(np.zeros(shape)), **RANDOM[name]).data
-    theirs = getattr(torch.nn.init, name)(torch.empty(shape, dtype=torch.float64), **RANDOM[name]).numpy()
+    ours: Any = getattr(init, name.strip())(Tensor(np.zeros(shape)), **RANDOM[name]).data
+    theirs = getattr(torch.nn.init, name.strip())(torch.empty(shape, dtype=torch.float64), **RANDOM[name]).numpy()
     # 60,000 numbers: both means are known to 0.4% of the standard deviation, both deviations to 0.3%.
     assert abs(ours.mean() - theirs.mean()) < 0.03 * theirs.std()
     assert ours.std() == pytest.approx(theirs.std(), rel=0.02)
@@ -35,7 +36,7 @@ def test_moments_are_torchs(name: str, shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_the_seed_gives_the_same_numbers(name: str) -> None:
-    function: Callable[..., Tensor] = getattr(init, name)
+    function: Callable[..., Tensor] = getattr(init, name.strip())
     found = []
     for _ in range(2):
         manual_seed(3)
@@ -53,7 +54,7 @@ def test_constants() -> None:
     np.testing.assert_array_equal(init.zeros_(t).data, 0)
 
 
-@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu"])
 def test_gains_are_torchs(name: Any) -> None:
     assert init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
 
@@ -65,5 +66,7 @@ def test_what_is_refused() -> None:
     mode: Any = "fan"
     with pytest.raises(ValueError, match='mode must be "fan_in" or "fan_out", got \'fan\''):
         init.kaiming_normal_(weight, mode=mode)
-    with pytest.raises(ValueError, match="nonlinearity must be one of linear, sigmoid, tanh, relu, got 'gelu'"):
+    with pytest.raises(
+        ValueError, match="nonlinearity must be one of linear, sigmoid, tanh, relu, leaky_relu, got 'gelu'"
+    ):
         init.kaiming_normal_(weight, nonlinearity="gelu")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from normlab.spec import NormSpec
 from normlab.tensor import Tensor, layers, no_grad, ops
 from normlab.tensor.bridge import from_torch
 
@@ -116,6 +117,20 @@ def test_a_norm_has_the_dtype_of_what_it_normalizes(make: Any) -> None:
     y.backward(np.ones((4, 3)))
     assert y.dtype == x.grad.dtype == np.float32
     assert all(p.grad.dtype == p.dtype == np.float64 for p in norm.parameters())
+    for one, other in ((np.float32, np.float64), (np.float64, np.float32)):
+        # Numbers that float32 has too, so that both computations are of the same.
+        given = draw((4, 3)).astype(np.float32)
+        exact, mixed = make(3), make(3)
+        found = []
+        for layer, dtypes in ((exact, (np.float64, np.float64)), (mixed, (one, other))):
+            x = Tensor(given, requires_grad=True, dtype=dtypes[0])
+            for i, name in enumerate(n for n in ("gamma", "beta", "weight") if getattr(layer, n, None) is not None):
+                setattr(layer, name, Tensor(np.arange(3) - i - 0.5, requires_grad=True, dtype=dtypes[1]))
+            y = layer(x)
+            y.backward(given[::-1])
+            found.append([y.data, x.grad, *(p.grad for p in layer.parameters())])
+        for got, want in zip(*found[::-1], strict=True):
+            np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
     with pytest.raises(TypeError, match=r"^x must be float32 or float64, got int64$"):
         norm(Tensor([[1, 2, 3], [4, 5, 6]]))
 
@@ -128,3 +143,33 @@ def test_a_number_that_is_none_stays_in_its_row(bad: float) -> None:
         y = layers.LayerNorm(6)(Tensor(x)).data
     assert np.isnan(y[1]).any()
     assert np.isfinite(y[[0, 2, 3]]).all()
+
+
+def test_specs_that_the_engine_does_not_have() -> None:
+    x = Tensor(draw((4, 3)))
+    for function, kind, spec in (
+        (ops.rms_norm, "rmsnorm", NormSpec("rmsnorm", eps_place="outside")),
+        (ops.rms_norm, "rmsnorm", NormSpec("layernorm")),
+        (ops.layer_norm, "layernorm", NormSpec("layernorm", eps_place="outside")),
+    ):
+        with pytest.raises(
+            ValueError, match=rf'^spec must be of kind \'{kind}\' with eps_place "inside", got NormSpec'
+        ):
+            function(x, 3, spec=spec)
+
+
+def test_running_statistics_that_do_not_fit() -> None:
+    x = Tensor(draw((4, 3)))
+    mean, var = np.zeros(3), np.ones(3)
+    one, tensor = np.ones(1), Tensor(var)
+    given: Any
+    for given, error, sentence in (
+        ((one, var), ValueError, r"running_mean must have shape \(3,\), the channels of x, got \(1,\)"),
+        ((mean, tensor), TypeError, "running_var must be an array of float32 or float64, got Tensor"),
+        ((np.zeros(3, int), var), TypeError, "running_mean must be an array of float32 or float64, got numpy.ndarray"),
+    ):
+        with pytest.raises(error, match=sentence):
+            ops.batch_norm(x, *given, training=True)
+    with pytest.raises(TypeError, match="momentum must be a number"):
+        ops.batch_norm(x, mean, var, training=True, momentum=None)  # pyright: ignore[reportArgumentType]
+    np.testing.assert_array_equal(mean, 0)

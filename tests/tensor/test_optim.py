@@ -204,7 +204,7 @@ def test_what_optimizers_refuse() -> None:
     p: Any = Tensor([1.0, 2.0], requires_grad=True)
     for make, error, sentence in (
         (lambda: optim.SGD([]), ValueError, "params must hold at least one tensor, got none"),
-        (lambda: optim.SGD([np.ones(2)]), TypeError, "params must be tensors, got ndarray"),
+        (lambda: optim.SGD([np.ones(2)]), TypeError, "params must be tensors of normlab.tensor, got numpy.ndarray"),
         (lambda: optim.SGD([Tensor([1.0])]), ValueError, "params must be leaves that require a gradient, got "),
         (lambda: optim.SGD([p * 2]), ValueError, "params must be leaves that require a gradient, got "),
         (lambda: optim.SGD([p, p]), ValueError, "params must not hold a tensor twice"),

@@ -53,7 +53,14 @@ def _address(array: Array | None) -> int:
 
 
 def forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) -> tuple[Array, Kept]:
-    """y, and what `backward` needs."""
+    """y, and what `backward` needs.
+
+    Raises:
+        TypeError: for parameters of another dtype than x: a kernel would read their memory as x's.
+    """
+    for p in (weight, bias):
+        if p is not None and p.dtype != x.dtype:
+            raise TypeError(f"weight and bias must have the dtype of x, {x.dtype}, got {p.dtype}")
     if x.size and unusable() is None:
         rows, n = x.shape
         name = NAMES[x.dtype]

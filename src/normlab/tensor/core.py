@@ -55,7 +55,7 @@ class Operation:
     def backward(self, dy: Array) -> Any:
         """A gradient for each input, of the result's (broadcast) shape or the input's; None for what is not needed.
 
-        dy is not written to.
+        dy is not written to, and nothing that was kept is returned: its memory would become somebody's `grad`.
         """
         raise NotImplementedError
 
@@ -73,6 +73,8 @@ def apply(operation: Operation, *inputs: "Tensor") -> "Tensor":
 
 
 def _apply(operation: Operation, inputs: "tuple[Tensor, ...]") -> "Tensor":
+    if "inputs" in vars(operation):
+        raise RuntimeError(f"this {operation.name} was applied already: each step is an Operation of its own")
     needs = tuple([t.requires_grad for t in inputs])
     wanted = mode.recording and True in needs
     operation.needs = needs if wanted else (False,) * len(needs)
@@ -164,7 +166,9 @@ def walk(
                 continue
             data = t._data
             if g.shape != data.shape or g.dtype is not data.dtype or type(g) is not np.ndarray:
-                g = np.asarray(unbroadcast(g, data.shape), data.dtype)
+                shape, g = g.shape, np.asarray(unbroadcast(g, data.shape), data.dtype)
+                if g.shape != data.shape:
+                    raise ValueError(f"{node.name} gave an input of shape {data.shape} a gradient of shape {shape}")
             before = arrived.get(id(t))
             # A new array, for `before` may be another tensor's gradient too.
             arrived[id(t)] = g if before is None else np.asarray(before + g)
@@ -255,6 +259,8 @@ class Tensor(Operators):
 
     def backward(self, gradient: "ArrayLike | Tensor | None" = None, *, retain_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to the `grad` of every leaf with requires_grad that self was computed from.
+
+        Threads may go back over graphs of their own; a leaf that several share needs a lock around this.
 
         Args:
             gradient: of the final loss by self; 1 where self is a single number.

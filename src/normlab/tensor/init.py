@@ -20,16 +20,23 @@ from normlab.tensor.random import generator
 
 Mode = Literal["fan_in", "fan_out"]
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
+LEAKY = "leaky_relu"
 
 
-def calculate_gain(nonlinearity: str) -> float:
+def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     """The factor that makes up for what an activation takes from the standard deviation, as torch has it.
 
+    Args:
+        nonlinearity: linear, sigmoid, tanh, relu or leaky_relu.
+        param: slope of leaky_relu below 0.
+
     Raises:
-        ValueError: for another name than linear, sigmoid, tanh, relu.
+        ValueError: for another name.
     """
+    if nonlinearity == LEAKY:
+        return math.sqrt(2 / (1 + param**2))
     if nonlinearity not in GAINS:
-        raise ValueError(f"nonlinearity must be one of {', '.join(GAINS)}, got {nonlinearity!r}")
+        raise ValueError(f"nonlinearity must be one of {', '.join((*GAINS, LEAKY))}, got {nonlinearity!r}")
     return GAINS[nonlinearity]
 
 
@@ -86,12 +93,12 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(1, sum(_fans(tensor)))))
 
 
-def kaiming_uniform_(tensor: Tensor, mode: Mode = "fan_in", nonlinearity: str = "relu") -> Tensor:
-    """Evenly, with He's variance."""
-    bound = calculate_gain(nonlinearity) * math.sqrt(3 / _fan(tensor, mode))
+def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: Mode = "fan_in", nonlinearity: str = LEAKY) -> Tensor:
+    """Evenly, with He's variance; a: slope of leaky_relu below 0."""
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound)
 
 
-def kaiming_normal_(tensor: Tensor, mode: Mode = "fan_in", nonlinearity: str = "relu") -> Tensor:
-    """Normal numbers with He's variance."""
-    return normal_(tensor, 0.0, calculate_gain(nonlinearity) / math.sqrt(_fan(tensor, mode)))
+def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: Mode = "fan_in", nonlinearity: str = LEAKY) -> Tensor:
+    """Normal numbers with He's variance; a: slope of leaky_relu below 0."""
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from normlab.tensor import ops
+from normlab.tensor import core, ops
 
 if TYPE_CHECKING:
     from normlab.tensor.core import Array, Tensor
@@ -105,7 +105,10 @@ class Operators:
     def __bool__(self) -> bool:
         if self._data.size != 1:
             raise ValueError(f"a tensor of shape {self.shape} is neither true nor false")
-        return bool(self._data.reshape(())[()])
+        return bool(self._data)
+
+    def __format__(self, form: str) -> str:
+        return format(self._data.item() if form and self._data.size == 1 else str(self), form)
 
     def __float__(self) -> float:
         return float(self._data.item())
@@ -210,6 +213,20 @@ class Operators:
         """Another shape: sizes, or one tuple of them; -1 stands for what is left."""
         return ops.reshape(self, *shape)
 
+    def view(self, *shape: Any) -> "Tensor":
+        """As `reshape`."""
+        return ops.reshape(self, *shape)
+
+    def unsqueeze(self, axis: int) -> "Tensor":
+        """With an axis of length 1 at `axis`."""
+        return ops.reshape(self, np.expand_dims(self._data, axis).shape)
+
+    def squeeze(self, axis: Axis = None) -> "Tensor":
+        """Without axes of length 1: these, or all."""
+        return ops.reshape(
+            self, np.squeeze(self._data, axis if axis is None or isinstance(axis, int) else tuple(axis)).shape
+        )
+
     def flatten(self, start: int = 0) -> "Tensor":
         """All axes from `start` on as one."""
         shape = self._data.shape
@@ -222,6 +239,18 @@ class Operators:
     def transpose(self, a: int, b: int) -> "Tensor":
         """Two axes exchanged."""
         return ops.transpose(self, a, b)
+
+    def argmax(self, axis: int | None = None) -> "Tensor":
+        """Where the largest stands along an axis, or of all; integers, without a gradient."""
+        return core.wrap(np.asarray(self._data.argmax(axis)))
+
+    def tolist(self) -> Any:
+        """The numbers as Python's, in nested lists."""
+        return self._data.tolist()
+
+    def abs(self) -> "Tensor":
+        """|self|."""
+        return ops.absolute(self)
 
     def masked_fill(self, mask: Any, value: float) -> "Tensor":
         """value where the mask holds, else self."""

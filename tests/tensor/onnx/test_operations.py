@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from normlab.tensor import Operation, cat, maximum, minimum, ops, stack, where
@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
         lambda a, b: where(a <= b, 1.0, 0.0) + where(a < 0, a, b) + where(b >= a, b, a) + where(a == b, 2.0, a),
         ((2, 3), (2, 3)),
     ),
-    "where, numbers": (lambda a: where(MASK.astype(np.int8), a, 0.5), ((2, 3),)),
+    "where, a number": (lambda a: where(MASK, a, 0.5), ((2, 3),)),
     "masked_fill": (lambda a: a.masked_fill(MASK, -np.inf), ((2, 3),)),
     "softmax": (lambda a: a.softmax(), ((2, 3),)),
     "softmax, axis": (lambda a: a.softmax(1), ((2, 3, 4),)),
@@ -171,6 +171,8 @@ PARTS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(parts=st.lists(PARTS, max_size=5), ellipsis=st.integers(0, 4) | st.none())
+@example(parts=[slice(-3, -3, -1)], ellipsis=None)
+@example(parts=[slice(None), 0, np.array([1, 0, -1])], ellipsis=2)
 def test_any_index(parts, ellipsis, runtimes):
     """Numbers, slices, new axes and arrays in any order; where they stand apart decides where arrays' axes go."""
     x = np.arange(2.0 * 3 * 2).reshape(2, 3, 2)

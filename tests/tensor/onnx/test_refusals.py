@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normlab.spec import NormSpec
 from normlab.tensor import Operation, Tensor, core, nn, ops
 from normlab.tensor.onnx import EMITTERS, export
 
@@ -36,11 +35,6 @@ def test_batch_norm_in_training_keeps_its_running_statistics():
 
 def test_a_mask_as_an_index():
     refuse("mask", lambda x: x[np.array([True, False])], ONES, error=NotImplementedError)
-
-
-def test_eps_outside_of_the_root():
-    spec = NormSpec("rmsnorm", eps_place="outside")
-    refuse("RMSNorm", lambda x: ops.rms_norm(x, 3, spec=spec), ONES, error=NotImplementedError)
 
 
 class Twice(Operation):
@@ -86,7 +80,8 @@ def test_numbers_that_are_changed_in_place():
 
 
 def test_a_branch():
-    refuse("other operations", lambda x: x.exp() if x.sum() > 5.9 else x.tanh(), ONES)
+    refuse("a branch that an input's numbers decide", lambda x: x.exp() if x.sum() > 5.9 else x.tanh(), ONES)
+    refuse("a branch that an input's numbers decide", lambda x: x if x.sum() > 0 else -x, ONES)
 
 
 def test_a_size():

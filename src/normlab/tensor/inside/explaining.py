@@ -31,6 +31,9 @@ class Explanation:
     summary: str
     sections: tuple[tuple[str, tuple[str, ...]], ...]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         lines = [self.title, *(text.wrapped(self.summary) if self.summary else [])]
         for heading, body in self.sections:

@@ -64,6 +64,9 @@ class Scales:
     def __rich__(self) -> Table:
         return self.table()
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return text.plain(self.table())
 

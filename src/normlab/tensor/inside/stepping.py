@@ -65,6 +65,9 @@ class Step:
     waiting: tuple[Passed, ...]
     total: Array | None = None
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         head = f"step {self.number} of {self.of}: "
         if self.total is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 
 from normlab.tensor.core import Array
 
@@ -124,8 +125,9 @@ def wrapped(line: str, width: int = WIDTH - 2) -> list[str]:
 
 
 def plain(renderable: RenderableType, width: int = WIDTH) -> str:
-    """What rich would show, as text without colours."""
+    """What rich would show, as text without colours; wider where it would be cut off."""
     console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    console.width = max(width, Measurement.get(console, console.options.update(width=1000), renderable).minimum)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get().rstrip("\n")

@@ -46,7 +46,7 @@ def forward_lines(node: Operation, arrays: list[Array], y: Array) -> tuple[str, 
     if isinstance(node, losses.Softmax | losses.LogSoftmax):
         return "row 1", _softmax(node, arrays[0], y)
     if isinstance(node, losses.CrossEntropy):
-        return _cross_entropy(node)
+        return _cross_entropy(node, arrays[0])
     return "", []
 
 
@@ -153,18 +153,19 @@ def _softmax_back(node: Any, y: Array, dy: Array) -> list[str]:
     return text.aligned([*parts, ("dx", text.named_row(row * (d - total)))])
 
 
-def _cross_entropy(node: losses.CrossEntropy) -> tuple[str, list[str]]:
+def _cross_entropy(node: losses.CrossEntropy, x: Array) -> tuple[str, list[str]]:
     counting = np.flatnonzero(node.counts)
     if not counting.size:
         return "", ["no row counts"]
     i = counting[0]
     p, target = node.p[i], int(node.target[i])
-    loss = f"-log {text.number(p[target])} = {text.number(-np.log(p[target]))}"
+    # Not the logarithm of p, which may be too small for a number.
+    z = x[i] - x[i].max()
+    log_p = z - np.log(np.exp(z).sum())
+    loss = f"-log {text.number(p[target])} = {text.number(-log_p[target])}"
     parts = [("p", text.named_row(p)), ("target", str(target)), (f"-log p[{target}]", loss)]
     if node.smoothing:
-        parts.append(
-            ("-mean(log p)", f"{text.number(-np.log(p).mean())}, which counts s = {text.number(node.smoothing)}")
-        )
+        parts.append(("-mean(log p)", f"{text.number(-log_p.mean())}, which counts s = {text.number(node.smoothing)}"))
     words = {"mean": "y is the mean over", "sum": "y is the sum over", "none": "y has a number for each of"}
     return f"row {i + 1}", [*text.aligned(parts), f"{words[node.reduction]} the {counting.size} rows that count"]
 

@@ -10,6 +10,7 @@ from normlab.tensor import ops
 from normlab.tensor.core import Tensor
 from normlab.tensor.layers.basic import Linear
 from normlab.tensor.layers.module import Module
+from normlab.tensor.ops._operands import as_tensor
 
 
 class MultiHeadAttention(Module):
@@ -39,6 +40,7 @@ class MultiHeadAttention(Module):
     def forward(self, x: Tensor, mask: Any = None) -> Tensor:
         """x: (batch, time, dim). mask: booleans that broadcast to (batch, heads, time, time), true where a position
         must not look."""
+        x = as_tensor(x)
         if x.ndim != 3:
             raise ValueError(f"x must have shape (batch, time, dim), got {x.shape}")
         batch, time, dim = x.shape

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 from normlab.tensor import ops
 from normlab.tensor.core import Tensor
 from normlab.tensor.layers.module import Module
+from normlab.tensor.ops._operands import as_tensor
 from normlab.tensor.random import generator
 
 
@@ -35,6 +36,7 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (*, in_features)."""
+        x = as_tensor(x)
         if not x.ndim or x.shape[-1] != self.weight.shape[1]:
             raise ValueError(f"x must have {self.weight.shape[1]} numbers on its last axis, got shape {x.shape}")
         return ops.linear(x, self.weight, self.bias)
@@ -88,6 +90,8 @@ class GELU(Module):
     """x times the probability that a normal number is below it; "tanh" for GPT-2's form."""
 
     def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'approximate must be "none" or "tanh", got {approximate!r}')
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:

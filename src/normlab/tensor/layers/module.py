@@ -142,12 +142,19 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join(parts) + "\n)"
 
 
+def _checked(module: Any) -> Module:
+    if not isinstance(module, Module):
+        what = f"the class {module.__name__}" if isinstance(module, type) else f"{type(module).__name__} {module!r}"
+        raise TypeError(f"a module was expected, such as ReLU(), got {what}")
+    return module
+
+
 class Sequential(Module):
     """Modules, one after the other."""
 
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
-            setattr(self, str(i), module)
+            setattr(self, str(i), _checked(module))
 
     def forward(self, x: Any) -> Any:
         """Each gets the result of the one before."""
@@ -171,7 +178,7 @@ class ModuleList(Module):
 
     def append(self, module: Module) -> Self:
         """Add one at the end."""
-        setattr(self, str(len(self)), module)
+        setattr(self, str(len(self)), _checked(module))
         return self
 
     def __len__(self) -> int:

@@ -11,10 +11,8 @@ from normlab.spec import NormSpec
 from normlab.tensor import ops
 from normlab.tensor.core import Array, Tensor
 from normlab.tensor.layers.module import Module
-
-
-def _sizes(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+from normlab.tensor.ops._operands import as_tensor
+from normlab.tensor.ops.normalization import sizes
 
 
 def _follow(spec: NormSpec, eps: float | None) -> NormSpec:
@@ -46,7 +44,7 @@ class LayerNorm(Module):
         *,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        self.normalized_shape, self.eps = _sizes(normalized_shape), eps
+        self.normalized_shape, self.eps = sizes(normalized_shape), eps
         self.gamma = Tensor(np.ones(self.normalized_shape, dtype), True) if elementwise_affine else None
         self.beta = Tensor(np.zeros(self.normalized_shape, dtype), True) if elementwise_affine and bias else None
         self._spec = NormSpec("layernorm", eps=eps)
@@ -83,7 +81,7 @@ class RMSNorm(Module):
         *,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        self.normalized_shape, self.eps = _sizes(dim), eps
+        self.normalized_shape, self.eps = sizes(dim), eps
         self.weight = Tensor(np.ones(self.normalized_shape, dtype), True) if elementwise_affine else None
         self._spec = NormSpec("rmsnorm", eps=eps)
 
@@ -141,6 +139,7 @@ class BatchNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C), (N, C, L) or (N, C, H, W)."""
+        x = as_tensor(x)
         if x.ndim < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x must have {self.num_features} channels on axis 1, got shape {x.shape}")
         options: dict[str, Any] = {"unbiased_running_var": self.unbiased_running_var}

@@ -30,6 +30,9 @@ class Traced(np.ndarray):
 
     cast_of: "Traced | None" = None
 
+    def __bool__(self) -> bool:
+        raise ValueError("a branch that an input's numbers decide cannot be exported: use where()")
+
     def astype(self, *arguments: Any, **options: Any) -> Any:
         """In another dtype."""
         result: Any = super().astype(*arguments, **options)

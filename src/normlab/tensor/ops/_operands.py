@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from normlab.tensor.core import Array, Tensor
 
 
+def kind_of(value: Any) -> str:
+    """The name of a value's class, with the library's where others have such a class too."""
+    cls = type(value)
+    library = cls.__module__.partition(".")[0]
+    return cls.__name__ if library in ("builtins", "normlab") else f"{library}.{cls.__name__}"
+
+
 def held(value: Any, dtype: Any = None) -> "Array":
     """The user's array as a step may keep it: a copy where gradients are wanted, for it may be a buffer that holds the
     next batch by the time that backward() is called."""
@@ -33,7 +40,8 @@ def as_tensor(value: Any, like: "Tensor | None" = None) -> "Tensor":
         if array.dtype.kind not in "iub" and array.dtype not in core.FLOATS:
             raise TypeError(f"an array must be float32, float64, integers or booleans, got {array.dtype}")
         return core.wrap(array)
-    raise TypeError(f"a tensor, an array or a number was expected, got {type(value).__name__}")
+    advice = "; Tensor(t.detach().numpy()) makes one of it" if kind_of(value) == "torch.Tensor" else ""
+    raise TypeError(f"a tensor, an array or a number was expected, got {kind_of(value)}{advice}")
 
 
 def pair(a: Any, b: Any) -> "tuple[Tensor, Tensor]":

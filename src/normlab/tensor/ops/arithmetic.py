@@ -218,4 +218,5 @@ def linear(x: "Tensor", weight: "Tensor", bias: "Tensor | None" = None) -> "Tens
         weight: shape (out, in).
         bias: shape (out,).
     """
+    x = as_tensor(x, weight)
     return apply(Linear(), x, weight) if bias is None else apply(Linear(), x, weight, bias)

@@ -218,8 +218,9 @@ class Maximum(Operation):
 
     def backward(self, dy: Array) -> Any:
         """As in torch."""
-        share = np.where(self.a == self.b, 0.5, self.a > self.b).astype(dy.dtype)
-        return dy * share, dy * (1 - share)
+        a, b = self.a, self.b
+        # Not a > b: a NaN is neither larger nor smaller, and sends the gradient to both.
+        return tuple(dy * np.where(a == b, 0.5, side).astype(dy.dtype) for side in (~(a < b), ~(b < a)))
 
 
 class Minimum(Maximum):

@@ -51,7 +51,7 @@ class LogSoftmax(Operation):
 
     def forward(self, x: Array) -> Array:
         """Of x minus its largest, which changes nothing and cannot overflow."""
-        z = x - np.maximum.reduce(x, axis=self.axis, keepdims=True)
+        z = x - np.maximum.reduce(x, axis=self.axis, keepdims=True, initial=-np.inf)
         self.y = z - np.log(np.add.reduce(np.exp(z), axis=self.axis, keepdims=True))
         return self.y
 
@@ -183,9 +183,14 @@ def _rows_of_classes(input: "Tensor", target: Any, ignore_index: int, reduction:
     target = held(target, target.dtype.newbyteorder("="))
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must hold the numbers of classes, got {target.dtype}")
+    input = as_tensor(input)
     axis = 1 if input.ndim > 1 else 0
-    if input.ndim == 0 or target.shape != input.shape[:axis] + input.shape[axis + 1 :]:
-        raise ValueError(f"target must have the shape of input without its classes, {input.shape}, got {target.shape}")
+    wanted = input.shape[:axis] + input.shape[axis + 1 :]
+    if input.ndim == 0 or target.shape != wanted:
+        raise ValueError(
+            f"target must have shape {wanted}, that of input, {input.shape}, without its classes on axis {axis}, "
+            f"got {target.shape}"
+        )
     classes = input.shape[axis]
     counts = target != ignore_index
     given = target if counts.all() else target[counts]

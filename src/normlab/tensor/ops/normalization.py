@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from normlab import _check
 from normlab.kernels import arrays
 from normlab.spec import NormSpec
+from normlab.tensor import core
 from normlab.tensor.core import Array, Operation, apply
+from normlab.tensor.ops._operands import as_tensor, kind_of
 
 if TYPE_CHECKING:
     from normlab.tensor.core import Tensor
@@ -35,7 +38,7 @@ class _RowNorm(Operation):
 
     def forward(self, x: Array, *parameters: Array) -> Array:
         """The norm of each row."""
-        weight, bias = (*(np.ascontiguousarray(p).reshape(-1) for p in parameters), None, None)[:2]
+        weight, bias = (*(np.ascontiguousarray(p, x.dtype).reshape(-1) for p in parameters), None, None)[:2]
         y, self.kept = arrays.forward(_rows(x, self.shape), weight, bias, self.spec)
         return y.reshape(x.shape)
 
@@ -159,10 +162,19 @@ class GroupNorm(Operation):
         return dx.reshape(dy.shape), *sums
 
 
-def _sizes(normalized_shape: Any) -> tuple[int, ...]:
+def sizes(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The sizes of trailing axes, given as a number or as several.
+
+    Raises:
+        TypeError: for what is neither.
+    """
     if type(normalized_shape) is tuple:
         return normalized_shape
-    return tuple(map(index, normalized_shape)) if isinstance(normalized_shape, Sequence) else (index(normalized_shape),)
+    try:
+        given = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        return tuple(map(index, given))
+    except TypeError:
+        raise TypeError(f"normalized_shape must be an int or a sequence of them, got {normalized_shape!r}") from None
 
 
 def _check_floating(x: "Tensor") -> None:
@@ -175,8 +187,10 @@ def _given(*parameters: "Tensor | None") -> "tuple[Tensor, ...]":
 
 
 def _row_norm(kind: type[_RowNorm], x: "Tensor", normalized_shape: Any, spec: NormSpec, *parameters: Any) -> "Tensor":
-    shape = _sizes(normalized_shape)
+    x, shape = as_tensor(x), sizes(normalized_shape)
     _check_floating(x)
+    if spec.kind != kind.kind or spec.eps_place != "inside":
+        raise ValueError(f'spec must be of kind {kind.kind!r} with eps_place "inside", got {spec!r}')
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"normalized_shape must be the trailing axes of x, {x.shape}, got {shape}")
     for p in parameters:
@@ -258,9 +272,17 @@ def batch_norm(
         TypeError: for an x of integers.
         ValueError: when shapes do not fit, or there is 1 number per channel to take statistics of.
     """
+    x = as_tensor(x)
     _check_channels(x, gamma, beta)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must be given together, got only one of them")
+    for name, value in (("running_mean", running_mean), ("running_var", running_var)):
+        if value is not None and not (isinstance(value, np.ndarray) and value.dtype in core.FLOATS):
+            raise TypeError(f"{name} must be an array of float32 or float64, got {kind_of(value)}")
+        if value is not None and value.shape != x.shape[1:2]:
+            raise ValueError(f"{name} must have shape ({x.shape[1]},), the channels of x, got {value.shape}")
+    _check.number("momentum", momentum)
+    _check.number("eps", eps, least=0)
     own = training or running_mean is None
     n = x.size // max(x.shape[1], 1)
     if own and n == 1:
@@ -286,6 +308,7 @@ def group_norm(
         TypeError: for an x of integers.
         ValueError: when shapes do not fit, or the groups do not share the channels evenly.
     """
+    x = as_tensor(x)
     _check_channels(x, gamma, beta)
     if num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"num_groups must divide the channels, {x.shape[1]}, got {num_groups}")

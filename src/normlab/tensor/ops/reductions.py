@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from normlab.tensor.broadcasting import sum_over
 from normlab.tensor.core import Array, Operation, apply
 from normlab.tensor.ops._operands import as_tensor
 
@@ -44,7 +45,7 @@ class Sum(_Reduction):
     def forward(self, x: Array) -> Array:
         """The sum."""
         self.ndim, self.shape = x.ndim, x.shape
-        return np.add.reduce(x, axis=self.axis, keepdims=self.keepdims)
+        return sum_over(x, self.axis, self.keepdims)
 
     def backward(self, dy: Array) -> Any:
         """The same for all."""
@@ -60,7 +61,7 @@ class Mean(_Reduction):
     def forward(self, x: Array) -> Array:
         """The mean; NaN of no numbers."""
         self.ndim, self.shape = x.ndim, x.shape
-        y = np.add.reduce(x, axis=self.axis, keepdims=self.keepdims)
+        y = sum_over(x, self.axis, self.keepdims)
         self.n = x.size // max(y.size, 1)
         return y / self.n if self.n else np.full_like(y, np.nan)
 

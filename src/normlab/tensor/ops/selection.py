@@ -150,7 +150,21 @@ class Compare(Operation):
 
 
 def _array(x: Any) -> Array:
-    return x._data if isinstance(x, core.Tensor) else held(x)
+    return held(x._data if isinstance(x, core.Tensor) else x)
+
+
+def _part(index: Any) -> Any:
+    """A part of an index, as the step may keep it."""
+    if isinstance(index, list):
+        return held(index, None if index else np.intp)
+    return _array(index) if isinstance(index, core.Tensor | np.ndarray) else index
+
+
+def _mask(name: str, x: Any) -> Array:
+    mask = _array(x)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"{name} must be booleans, got {mask.dtype}")
+    return mask
 
 
 def compare(function: Any, a: Any, b: Any) -> "Tensor":
@@ -162,11 +176,7 @@ def compare(function: Any, a: Any, b: Any) -> "Tensor":
 
 def getitem(x: "Tensor", index: Any) -> "Tensor":
     """x[index]; tensors of integers or booleans may stand in the index."""
-    if isinstance(index, core.Tensor | np.ndarray):
-        index = _array(index)
-    elif isinstance(index, tuple):
-        index = tuple(_array(part) if isinstance(part, core.Tensor | np.ndarray) else part for part in index)
-    return apply(GetItem(index), x)
+    return apply(GetItem(tuple(map(_part, index)) if isinstance(index, tuple) else _part(index)), x)
 
 
 def embedding(weight: "Tensor", ids: Any) -> "Tensor":
@@ -191,12 +201,12 @@ def embedding(weight: "Tensor", ids: Any) -> "Tensor":
 
 def where(condition: Any, a: Any, b: Any) -> "Tensor":
     """a where the condition holds, else b."""
-    return apply(Where(_array(condition)), *pair(a, b))
+    return apply(Where(_mask("condition", condition)), *pair(a, b))
 
 
 def masked_fill(x: Any, mask: Any, value: float) -> "Tensor":
     """value where the mask holds, else x."""
-    return apply(MaskedFill(_array(mask), value), as_tensor(x))
+    return apply(MaskedFill(_mask("mask", mask), value), as_tensor(x))
 
 
 def dropout(x: "Tensor", p: float = 0.5, training: bool = True) -> "Tensor":
@@ -207,4 +217,5 @@ def dropout(x: "Tensor", p: float = 0.5, training: bool = True) -> "Tensor":
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p must be from 0 to 1, got {p}")
+    x = as_tensor(x)
     return apply(Dropout(p), x) if training and p > 0 else x

@@ -1,6 +1,7 @@
 """The same numbers in another shape or order, and several tensors as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,19 +109,27 @@ class Stack(Operation):
         return tuple(np.moveaxis(dy, self.axis, 0))
 
 
+def _numbers(given: tuple[Any, ...]) -> tuple[int, ...]:
+    """Numbers, or one sequence of them."""
+    return tuple(map(index, given[0] if len(given) == 1 and isinstance(given[0], Iterable) else given))
+
+
 def reshape(x: Any, *shape: Any) -> "Tensor":
     """Another shape: sizes, or one tuple of them; -1 stands for what is left."""
-    return apply(Reshape(shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape), as_tensor(x))
+    return apply(Reshape(_numbers(shape)), as_tensor(x))
 
 
 def permute(x: Any, *axes: Any) -> "Tensor":
     """The axes in this order: numbers, or one tuple of them."""
-    return apply(Permute(axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes), as_tensor(x))
+    return apply(Permute(_numbers(axes)), as_tensor(x))
 
 
 def transpose(x: Any, a: int, b: int) -> "Tensor":
     """Two axes exchanged, as torch.transpose."""
     x = as_tensor(x)
+    for axis in (a, b):
+        if not -x.ndim <= axis < x.ndim:
+            raise ValueError(f"axes must be from {-x.ndim} to {x.ndim - 1} for shape {x.shape}, got {axis}")
     axes = list(range(x.ndim))
     axes[a], axes[b] = axes[b], axes[a]
     return apply(Permute(axes), x)

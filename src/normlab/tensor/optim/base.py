@@ -6,11 +6,14 @@ vectors of that length: a step on ten small parameters then costs what a step on
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from normlab.tensor.core import Array, Tensor
+from normlab.tensor.layers.module import Module
+from normlab.tensor.ops._operands import kind_of
 
 # A step goes over so many numbers at a time, so that what it makes on the way stays in the caches.
 PIECE = 1 << 15
@@ -51,7 +54,7 @@ class Optimizer:
     """
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
-        given = list(params)
+        given = _listed(params)
         if not given:
             raise ValueError("params must hold at least one tensor, got none")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
@@ -67,9 +70,10 @@ class Optimizer:
         everything = [p for group in self.param_groups for p in group["params"]]
         for p in everything:
             if not isinstance(p, Tensor):
-                raise TypeError(f"params must be tensors, got {type(p).__name__}")
+                raise TypeError(f"params must be tensors of normlab.tensor, got {kind_of(p)}")
             if not p.requires_grad or p.node is not None:
-                raise ValueError(f"params must be leaves that require a gradient, got {p!r}")
+                what = f"the result of {p.node.name}" if p.node else "one without requires_grad=True"
+                raise ValueError(f"params must be leaves that require a gradient, got {what}, of shape {p.shape}")
         if len({id(p) for p in everything}) != len(everything):
             raise ValueError("params must not hold a tensor twice")
         self._buckets = [
@@ -127,23 +131,34 @@ class Optimizer:
         raise NotImplementedError
 
 
+def _listed(params: Any) -> list[Any]:
+    if isinstance(params, Module):
+        raise TypeError(f"params must be tensors, got {type(params).__name__}: give its .parameters()")
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        raise TypeError(f"params must be a list of tensors, got {type(params).__name__}")
+    return list(params)
+
+
 def check(name: str, value: float, most: float = math.inf) -> float:
     """An option that must be a number from 0 to `most`.
 
     Raises:
-        ValueError: when it is not.
+        TypeError, ValueError: when it is not.
     """
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
     if not 0 <= value <= most:
         raise ValueError(f"{name} must be from 0 to {most}, got {value}")
     return value
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their norm is at most `max_norm`; returns the norm that they had.
 
     The norm is that of all gradients as one vector; they are scaled by max_norm / (norm + 1e-6), as in torch.
     """
     check("max_norm", max_norm)
+    parameters = [parameters] if isinstance(parameters, Tensor) else _listed(parameters)
     given = [p for p in parameters if p.grad is not None]
     # A float64 sum: the square of a large float32 gradient may not be a float32.
     squares = [float(np.einsum("i,i", *[p.grad.ravel().astype(np.float64)] * 2)) for p in given]  # pyright: ignore[reportOptionalMemberAccess]

@@ -17,8 +17,6 @@ from normlab.tensor.ops import normalization
 
 
 def _attributes(spec: NormSpec, call: Call) -> dict[str, Any]:
-    if spec.eps_place != "inside":
-        raise NotImplementedError(f"{call.graph.operation} with eps outside of the root is no node of ONNX")
     dtype = call.inputs[0].dtype
     eps = float(np.finfo(dtype).eps) if spec.eps is None else spec.eps
     return {"epsilon": eps, "stash_type": helper.np_dtype_to_tensor_dtype(dtype)}

@@ -55,6 +55,14 @@ def _parts(index: Any, ndim: int) -> list[Any]:
     return [*parts[:at], *[slice(None)] * axes, *parts[at + 1 :]]
 
 
+def _apart(index: Any) -> bool:
+    """Whether an Ellipsis stands between numbers and arrays. Their axes then come first, as if there were a slice, even
+    where it stands for no axis."""
+    parts = index if isinstance(index, tuple) else (index,)
+    looked_up = [i for i, p in enumerate(parts) if not isinstance(p, slice | None) and p is not Ellipsis]
+    return any(p is Ellipsis and looked_up and looked_up[0] < i < looked_up[-1] for i, p in enumerate(parts))
+
+
 def _get_item(operation: selection.GetItem, call: Call) -> str:
     (x,) = call.names
     graph, ndim = call.graph, call.inputs[0].ndim
@@ -69,7 +77,7 @@ def _get_item(operation: selection.GetItem, call: Call) -> str:
     if new:
         x = graph.node("Unsqueeze", x, graph.constant(np.array(new, np.int64)))
     cut: list[Any] = [slice(None) if part is None else part for part in parts]
-    x = _slices(x, cut, call)
+    x = _slices(x, cut, _sizes(parts, call.inputs[0].shape), _sizes(others, call.second.inputs[0].shape), call)
     arrays = [i for i, part in enumerate(cut) if not isinstance(part, slice)]
     if all(np.ndim(parts[i]) == 0 for i in arrays):
         # From the last one on, for each takes its axis away.
@@ -79,7 +87,7 @@ def _get_item(operation: selection.GetItem, call: Call) -> str:
     if len(arrays) == 1:
         (i,) = arrays
         return graph.node("Gather", x, _numbers(parts[i], others[i], call), axis=i)
-    return _gather_nd(x, parts, others, arrays, call)
+    return _gather_nd(x, parts, others, arrays, call, apart=_apart(operation.index))
 
 
 def _numbers(first: Any, second: Any, call: Call) -> str:
@@ -87,13 +95,25 @@ def _numbers(first: Any, second: Any, call: Call) -> str:
     return call.graph.cast(call.graph.value(array, np.asanyarray(second)), array.dtype, np.int64)
 
 
-def _slices(x: str, parts: list[Any], call: Call) -> str:
+def _sizes(parts: list[Any], shape: tuple[int, ...]) -> list[int]:
+    """Of the axis that each part of an index stands for."""
+    left = iter(shape)
+    return [1 if part is None else next(left) for part in parts]
+
+
+def _slices(x: str, parts: list[Any], sizes: list[int], others: list[int], call: Call) -> str:
     cut = [(i, part) for i, part in enumerate(parts) if isinstance(part, slice) and part != slice(None)]
     if not cut:
         return x
     starts, ends, steps = [], [], []
-    for _, part in cut:
+    for i, part in cut:
         step = 1 if part.step is None else part.step
+        if step < 0 and sizes[i] == others[i]:
+            # Backwards ONNX and NumPy differ in where a start before the first number is moved to.
+            chosen = range(*part.indices(sizes[i]))
+            first, last = (chosen.start, chosen.stop) if chosen else (0, 0)
+            part = slice(first, last if last >= 0 else FAR.min, step if chosen else 1)
+            step = part.step
         first, last = (0, FAR.max) if step > 0 else (FAR.max, FAR.min)
         starts.append(first if part.start is None else part.start)
         ends.append(last if part.stop is None else part.stop)
@@ -102,7 +122,7 @@ def _slices(x: str, parts: list[Any], call: Call) -> str:
     return call.graph.node("Slice", x, *(call.graph.constant(np.array(list_, np.int64)) for list_ in lists))
 
 
-def _gather_nd(x: str, parts: list[Any], others: list[Any], arrays: list[int], call: Call) -> str:
+def _gather_nd(x: str, parts: list[Any], others: list[Any], arrays: list[int], call: Call, *, apart: bool) -> str:
     """Several arrays, which are broadcast against each other; their axes come first, or where they stood together."""
     graph = call.graph
     shapes = [np.broadcast_shapes(*(np.shape(p[i]) for i in arrays)) for p in (parts, others)]
@@ -114,7 +134,7 @@ def _gather_nd(x: str, parts: list[Any], others: list[Any], arrays: list[int], c
     rest = [i for i in range(len(parts)) if i not in arrays]
     x = graph.node("Transpose", x, perm=[*arrays, *rest])
     x = graph.node("GatherND", x, graph.node("Concat", *columns, axis=-1))
-    if arrays != list(range(arrays[0], arrays[-1] + 1)) or not arrays[0]:
+    if apart or arrays != list(range(arrays[0], arrays[-1] + 1)) or not arrays[0]:
         return x
     block, before = len(shapes[0]), arrays[0]
     order = [*range(block, block + before), *range(block), *range(block + before, block + len(rest))]
