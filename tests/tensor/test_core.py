@@ -2,13 +2,14 @@
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from normlab.tensor import Operation, Tensor, apply, layers, no_grad, ops, optim
+from normlab.tensor import Operation, Tensor, apply, core, layers, no_grad, ops, optim
 
 
 def leaf(*shape: int, seed: int = 0) -> Any:
@@ -333,3 +334,7 @@ def test_modules_and_parameters_that_are_none() -> None:
     (w * 100).sum().backward()
     optim.clip_grad_norm_(w, 1.0)
     assert np.linalg.norm(w.grad) == pytest.approx(1)
+
+
+def test_the_core_can_be_read_in_one_go() -> None:
+    assert len(Path(core.__file__).read_text().splitlines()) < 300

@@ -12,14 +12,13 @@ import msgspec
 
 from normlab.bench import bar, start, table
 from normlab.bench.accuracy import Accuracy
+from normlab.bench.apart import environment, last_words
 from normlab.bench.cases import available_memory
 from normlab.bench.child import Event
 from normlab.bench.plan import Options, Plan, plan
 from normlab.bench.results import COLUMNS, Heap, Measured, Row, facts, write_csv
 from normlab.terminal import errors, out
 
-# What the user has told the allocator, or this library, from outside would hide what is measured.
-HIDDEN = ("MALLOC_", "GLIBC_TUNABLES", "NORMLAB_KERNELS")
 # A share of the cores.
 BUSY = 0.25
 STARTS = {"quick": 3, "default": 5, "full": 5}
@@ -43,9 +42,8 @@ def heaps(options: Options) -> tuple[Heap, ...]:
 @contextmanager
 def _process(module: str, errors: int) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process with pipes, which does not outlive this block."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(HIDDEN)}
     command = [sys.executable, "-m", module]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment())
     try:
         with process:
             yield process
@@ -73,7 +71,7 @@ def run_plan(plan: Plan, measured: Measured, progress: Callable[[str], None]) ->
         if process.returncode == 0:
             return True
         complaints.seek(0)
-        last = (complaints.read().decode(errors="replace").strip().splitlines() or ["no words"])[-1]
+        last = last_words(complaints.read())
     measured.notes.append(f"the process with heap {plan.heap} ended early (code {process.returncode}): {last}")
     return False
 

@@ -5,8 +5,6 @@
 times everything in a process of its own and writes Rows as JSON.
 """
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,8 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from normlab.bench.command import HIDDEN, busy, say
+from normlab.bench.apart import run_apart
+from normlab.bench.command import busy, say
 from normlab.bench.results import facts, version_of, write_csv
 from normlab.terminal import out
 
@@ -79,13 +78,12 @@ def measure(seconds: float = SECONDS) -> list[Row]:
 def conduct(folder: Path, command: str) -> int:
     """Measure in a process of its own, show, write engine.csv; the exit code."""
     sentence = busy()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(HIDDEN)} | ONE_THREAD
-    done = subprocess.run([sys.executable, "-m", "normlab.bench.engine"], capture_output=True, env=environment)
-    if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no words"])[-1]
-        say(f"the process that takes the times ended with code {done.returncode}: {last}")
+    try:
+        found = run_apart("normlab.bench.engine", **ONE_THREAD)
+    except RuntimeError as error:
+        say(str(error))
         return 1
-    rows = msgspec.json.decode(done.stdout, type=list[Row])
+    rows = msgspec.json.decode(found, type=list[Row])
     out.print(_table(rows))
     if sentence:
         say(sentence)

@@ -5,14 +5,13 @@
 reads a Request as JSON and writes SpeedResults as JSON.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
+from normlab.bench.apart import run_apart
 from normlab.experiments.speed_results import Group, SpeedResults, Timing
 from normlab.heap import keep_heap
 
@@ -31,17 +30,8 @@ def measure_apart(request: Request) -> SpeedResults:
     Raises:
         RuntimeError: when it broke.
     """
-    hidden = ("MALLOC_", "GLIBC_TUNABLES", "NORMLAB_KERNELS")
-    done = subprocess.run(
-        [sys.executable, "-m", "normlab.experiments.speed_measure"],
-        input=msgspec.json.encode(request),
-        capture_output=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith(hidden)},
-    )
-    if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no words"])[-1]
-        raise RuntimeError(f"the process that takes the times ended with code {done.returncode}: {last}")
-    return msgspec.json.decode(done.stdout, type=SpeedResults)
+    done = run_apart("normlab.experiments.speed_measure", msgspec.json.encode(request))
+    return msgspec.json.decode(done, type=SpeedResults)
 
 
 def _timed(

@@ -64,6 +64,11 @@ class Operation:
         """Of the kind of step."""
         return type(self).__name__
 
+    @property
+    def remembered(self) -> bool:
+        """Whether it can be gone back over: it was done where a gradient was wanted, and was not freed since."""
+        return "inputs" in vars(self)
+
 
 def apply(operation: Operation, *inputs: "Tensor") -> "Tensor":
     """The result of a step, which is remembered if a gradient is wanted of any of its inputs."""
@@ -73,7 +78,7 @@ def apply(operation: Operation, *inputs: "Tensor") -> "Tensor":
 
 
 def _apply(operation: Operation, inputs: "tuple[Tensor, ...]") -> "Tensor":
-    if "inputs" in vars(operation):
+    if operation.remembered:
         raise RuntimeError(f"this {operation.name} was applied already: each step is an Operation of its own")
     needs = tuple([t.requires_grad for t in inputs])
     wanted = mode.recording and True in needs
@@ -108,7 +113,7 @@ def _history(result: "Tensor") -> "list[Tensor]":
         node = waiting.pop().node
         if node is None:
             continue
-        if "inputs" not in vars(node):
+        if not node.remembered:
             raise RuntimeError(
                 f"the graph of this {node.name} was freed by an earlier backward(); "
                 "say retain_graph=True there to go back over it again"
@@ -180,12 +185,7 @@ def walk(
 
 
 def first_gradient(result: "Tensor", gradient: "ArrayLike | Tensor | None") -> Array:
-    """The gradient that going back from `result` begins with.
-
-    Raises:
-        RuntimeError: when there is nothing to go back over, or no gradient for many numbers.
-        ValueError: for a gradient of another shape.
-    """
+    """The gradient that going back from `result` begins with, checked."""
     if not result.requires_grad:
         raise RuntimeError("backward() of a tensor that does not require a gradient, and nothing of it does")
     if gradient is None:
@@ -291,11 +291,3 @@ class Tensor(Operators):
     def zero_grad(self) -> None:
         """Forget `grad`."""
         self.grad = None
-
-    def numpy(self) -> Array:
-        """The numbers."""
-        return self._data
-
-    def item(self) -> float:
-        """The one number."""
-        return self._data.item()

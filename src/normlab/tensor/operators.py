@@ -244,6 +244,14 @@ class Operators:
         """Where the largest stands along an axis, or of all; integers, without a gradient."""
         return core.wrap(np.asarray(self._data.argmax(axis)))
 
+    def numpy(self) -> "Array":
+        """The numbers."""
+        return self._data
+
+    def item(self) -> float:
+        """The one number."""
+        return self._data.item()
+
     def tolist(self) -> Any:
         """The numbers as Python's, in nested lists."""
         return self._data.tolist()

@@ -13,7 +13,7 @@ from normlab.tensor.broadcasting import unbroadcast
 from normlab.tensor.core import Array, Operation, Tensor
 from normlab.tensor.inside import text, worked
 from normlab.tensor.inside.facts import rms
-from normlab.tensor.inside.operands import freed, names_of
+from normlab.tensor.inside.operands import names_of
 from normlab.tensor.ops.selection import Dropout
 
 
@@ -95,7 +95,7 @@ def _operation(node: Operation, y: Array | None, dy: Any) -> Explanation:
     for heading, formula in (("forward", node.formula), ("backward", node.derivative)):
         if formula:
             sections.append((heading, tuple(text.clauses(formula))))
-    if freed(node):
+    if not node.remembered:
         missing = (
             f"the graph of this {node.name} was freed by an earlier backward(), or none was kept; "
             "say retain_graph=True there to see what it was computed from"

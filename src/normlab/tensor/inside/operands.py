@@ -21,11 +21,6 @@ def names_of(node: Operation) -> list[str]:
     return list(islice(_letters(node), len(node.inputs)))
 
 
-def freed(node: Operation) -> bool:
-    """Whether backward() has freed what it was computed from."""
-    return "inputs" not in vars(node)
-
-
 def _letters(node: Operation) -> Iterator[str]:
     kinds = [c.__name__ for c in type(node).__mro__]
     known = next((LETTERS[k] for k in kinds if k in LETTERS), None)

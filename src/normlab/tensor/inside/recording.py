@@ -118,7 +118,7 @@ class Recording:
         # A grad that is there already is of another backward().
         self.nodes.append(replace(fact, gradient_rms=None))
         self._places[id(tensor)] = weakref.ref(tensor), fact.number
-        if tensor.node is not None and "number" in vars(tensor.node):
+        if tensor.node is not None and tensor.node.remembered:
             self._numbers[tensor.node.number] = fact.number
 
     def _measure_leaves(self) -> None:

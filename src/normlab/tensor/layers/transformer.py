@@ -5,7 +5,7 @@ in the line that joins a branch to the residual stream. Names of parts are those
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -17,7 +17,6 @@ from normlab.tensor.layers.basic import Embedding, Linear
 from normlab.tensor.layers.module import Module, ModuleList
 from normlab.tensor.layers.norm import LayerNorm, RMSNorm
 
-Kind = Literal["layernorm", "rmsnorm"]
 NORMS: dict[str, type[LayerNorm] | type[RMSNorm]] = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
 
 
@@ -47,6 +46,8 @@ class FeedForward(Module):
 class NoNormBlock(Module):
     """placement "none": x + f(x)."""
 
+    norms: ClassVar[tuple[str, ...]] = ()
+
     def __init__(
         self,
         dim: int,
@@ -61,6 +62,8 @@ class NoNormBlock(Module):
     ) -> None:
         self.attention = MultiHeadAttention(dim, n_heads, causal=causal, bias=bias, dtype=dtype)
         self.feedforward = FeedForward(dim, hidden or 4 * dim, bias=bias, dtype=dtype)
+        for name in self.norms:
+            setattr(self, name, make_norm(norm, dim, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute, residual; and again."""
@@ -80,11 +83,9 @@ class TransformerBlock(NoNormBlock):
         causal, bias, dtype: as in MultiHeadAttention.
     """
 
-    def __init__(self, dim: int, n_heads: int, hidden: int | None = None, **options: Any) -> None:
-        super().__init__(dim, n_heads, hidden, **options)
-        kind, dtype = options.get("norm", "layernorm"), options.get("dtype", np.float64)
-        self.norm1 = make_norm(kind, dim, dtype)
-        self.norm2 = make_norm(kind, dim, dtype)
+    norms = ("norm1", "norm2")
+    norm1: Module
+    norm2: Module
 
     def forward(self, x: Tensor) -> Tensor:
         """Norm, compute, residual; and again."""
@@ -111,11 +112,9 @@ class PostNormBlock(TransformerBlock):
 class SandwichBlock(TransformerBlock):
     """placement "sandwich" (Peri-LN): x + N(f(N(x))). Kim et al. 2025, arXiv:2502.02732."""
 
-    def __init__(self, dim: int, n_heads: int, hidden: int | None = None, **options: Any) -> None:
-        super().__init__(dim, n_heads, hidden, **options)
-        kind, dtype = options.get("norm", "layernorm"), options.get("dtype", np.float64)
-        self.norm1_out = make_norm(kind, dim, dtype)
-        self.norm2_out = make_norm(kind, dim, dtype)
+    norms = ("norm1", "norm2", "norm1_out", "norm2_out")
+    norm1_out: Module
+    norm2_out: Module
 
     def forward(self, x: Tensor) -> Tensor:
         """Norm, compute, norm, residual; and again."""
@@ -135,9 +134,9 @@ class ResPostBlock(TransformerBlock):
 class DeepNormBlock(TransformerBlock):
     """placement "deepnorm": N(a x + f(x)), a = (2 n_layers)^(1/4). Wang et al. 2022, arXiv:2203.00555."""
 
-    def __init__(self, dim: int, n_heads: int, hidden: int | None = None, **options: Any) -> None:
-        super().__init__(dim, n_heads, hidden, **options)
-        self.alpha = (2 * options.get("n_layers", 1)) ** 0.25
+    def __init__(self, dim: int, n_heads: int, hidden: int | None = None, *, n_layers: int = 1, **options: Any) -> None:
+        super().__init__(dim, n_heads, hidden, n_layers=n_layers, **options)
+        self.alpha = (2 * n_layers) ** 0.25
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute, weighted residual, norm; and again."""
