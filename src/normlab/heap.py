@@ -7,10 +7,12 @@ arithmetic on it. After `keep_heap` such blocks come from the heap, which is nev
 
 import ctypes
 import sys
+from contextlib import suppress
 
 # mallopt's parameters, from malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-MOST = 2**31 - 1
+# The manual's word for no limit at all. The largest int would be one: 2 GiB, less than some steps free at once.
+NEVER = -1
 TOP_PAD = 1 << 26
 
 
@@ -20,7 +22,7 @@ def keep_heap() -> str:
     It concerns all of the process, not only this library, and the process keeps the memory of its highest moment:
     that is why nothing calls it unasked. Without glibc nothing is done, and the sentence says so.
 
-    Equivalent, from outside: MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=67108864.
+    Equivalent, from outside: MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=9223372036854775807 MALLOC_TOP_PAD_=67108864.
 
     Returns:
         A sentence.
@@ -32,7 +34,17 @@ def keep_heap() -> str:
         mallopt = libc.mallopt
     except (OSError, AttributeError, TypeError):
         return f"The heap is as it was: only glibc can be told to keep it, and this is {sys.platform} without it."
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, MOST), (M_TOP_PAD, TOP_PAD))
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, TOP_PAD))
     if not all(mallopt(parameter, value) for parameter, value in settings):
         return f"The heap is as it was, or nearly: glibc {version} refused a setting."
     return f"glibc {version} keeps freed memory for this process: no block is mapped on its own or given back."
+
+
+def trim_heap() -> None:
+    """Give back what is free now, of a kept heap too (glibc's malloc_trim); nothing happens without glibc.
+
+    The next tensors pay their page faults again. It is for the moment between two pieces of work whose tensors have
+    other sizes, which would otherwise lie beside the free memory that the first has left.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

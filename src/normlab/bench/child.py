@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from normlab.bench.plan import Item, Plan
-from normlab.heap import keep_heap
+from normlab.heap import keep_heap, trim_heap
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ def main() -> None:
             say(time_item(plan, item, all_threads))
         except (MemoryError, torch.OutOfMemoryError) as error:
             say(Event(note=f"{item.case}: {type(error).__name__}: {str(error).splitlines()[0][:120]}"))
+        # What this case has freed lies in pieces of its own sizes: the next one would take more beside them.
+        trim_heap()
     torch.set_num_threads(all_threads)
     if plan.accuracy:
         from normlab.bench.accuracy import measure
