@@ -1,4 +1,5 @@
-"""Put the results of a full run into the repository: docs/results/ and the README's claims table.
+"""Put the results of a full run into the repository: docs/results/ (claims, pictures, a summary of each experiment's
+numbers) and the README's claims table.
 
     python docs/publish.py results/full
 
@@ -9,6 +10,8 @@ import json
 import shutil
 import sys
 from pathlib import Path
+
+import summaries
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "docs" / "results"
@@ -73,6 +76,8 @@ def main() -> None:
     results = json.loads((Path(sys.argv[1]) / "claims.json").read_text())
     for name in ("claims.json", *pictures(results).values()):
         shutil.copyfile(Path(sys.argv[1]) / name, PUBLISHED / name)
+    for path in summaries.write(Path(sys.argv[1]), PUBLISHED):
+        print("wrote", path.relative_to(ROOT))
     readme = ROOT / "README.md"
     readme.write_text(renewed(readme.read_text(), results))
 
