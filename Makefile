@@ -1,11 +1,12 @@
 # make lab     the experiments in their quick form, results in results/
 # make test    the whole test suite
 # make check   lint, format, types
+# make notes   tables, figures and numbers of docs/notes
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: lab test check format readme clean
+.PHONY: lab test check format notes readme clean
 
 lab: $(VENV)/.installed
 	$(BIN)/normlab verify --quick
@@ -22,10 +23,15 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# Writes what is generated in docs/notes anew, from committed results and from the code.
+notes: $(VENV)/.installed-dev
+	$(BIN)/python docs/make_notes
+
 # Runs the full experiments and puts their picture and claims into the README and docs/results/.
 readme: $(VENV)/.installed-dev
 	$(BIN)/normlab verify --full --out results/full
 	$(BIN)/python docs/publish.py results/full
+	$(BIN)/python docs/make_notes
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

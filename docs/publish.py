@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import summaries
+from make_notes.tables import row
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "docs" / "results"
@@ -37,7 +38,7 @@ def section(results: dict) -> str:
         )
     )
     rows = [
-        f"| {c['text']} | {c['source']} | {c['statement']} | {c['measured']}: {c['words']}; claimed: {c['claimed']} |"
+        row(c["text"], c["source"], c["statement"], f"{c['measured']}: {c['words']}; claimed: {c['claimed']}")
         for c in claims
     ]
     machine = results["machine"]

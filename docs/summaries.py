@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-Table = tuple[Sequence[str], list[Sequence[object]]]
+Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 
 def means(path: Path, keys: Sequence[str], over: str) -> Table:
@@ -73,8 +73,19 @@ SUMMARIES: dict[str, Callable[[Path], Table]] = {
 }
 
 
+def settings(folder: Path) -> dict[str, dict[str, str]]:
+    """Of each experiment that judged a claim: its title, how it was run, and the command."""
+    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["claims"]
+    names = dict.fromkeys(claim["experiment"] for claim in claims)
+    read = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    return {name: {key: one[key] for key in ("title", "settings", "command")} for name, one in read.items()}
+
+
 def write(folder: Path, target: Path) -> Iterable[Path]:
     """The summaries of a folder of results; the files written."""
+    text = json.dumps(settings(folder), indent=2, ensure_ascii=False) + "\n"
+    (target / "experiments.json").write_text(text, encoding="utf-8")
+    yield target / "experiments.json"
     for name, summary in SUMMARIES.items():
         columns, lines = summary(folder)
         with (target / name).open("w", encoding="utf-8", newline="") as file:

@@ -26,7 +26,6 @@ DOCUMENTS = [
 
 
 def publish():
-    sys.path.append(str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("publish", ROOT / "docs" / "publish.py")
     assert spec is not None
     assert spec.loader is not None
