@@ -1,4 +1,4 @@
-"""The command line: normlab verify | exp | bench."""
+"""The command line: normlab verify | exp | bench | quiz."""
 
 import shlex
 import sys
@@ -220,6 +220,33 @@ def bench(
     from normlab.bench.command import conduct
 
     raise typer.Exit(conduct(options, out, shlex.join(["normlab", *sys.argv[1:]])))
+
+
+@app.command()
+def quiz(
+    topic: Annotated[
+        str | None, typer.Option(metavar="T", help="Such as rmsnorm; an unknown one lists them. Default: all.")
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=1, max=4, metavar="N", help="1 recall, 2 understand, 3 apply, 4 analyse.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, metavar="K", help="How many questions.")] = 10,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="Decides questions, order and numbers.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    export: Annotated[
+        Literal["markdown", "json"] | None, typer.Option(help="Print the last result, and ask nothing.")
+    ] = None,
+) -> None:
+    """Ask questions about normalization, explain every answer, and keep what was right and wrong."""
+    from normlab.learn.quiz import command, progress, schema, session
+
+    selection = session.Selection(topic, level, count, seed)
+    keeper = progress.Keeper()
+    if export:
+        if selection != session.Selection() or fresh:
+            raise _check.InputError("--export prints the last result: beside it no other option has a meaning")
+        raise typer.Exit(command.export(schema.load(), export, keeper, terminal.errors))
+    command.conduct(schema.load(), selection, keeper, terminal.out, fresh=fresh)
 
 
 def main(arguments: list[str] | None = None) -> None:
