@@ -3,6 +3,7 @@ and a page is read in under ten minutes."""
 
 import csv
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTES = ROOT / "docs" / "notes"
 PAGES = sorted(NOTES.glob("*.md"))
-WORDS_A_MINUTE = 200
 page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 
 
@@ -48,6 +48,9 @@ def links(path: Path) -> list[str]:
 
 
 @pytest.mark.heavy
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="a training run's last digits are another processor's"
+)
 def test_what_is_generated_is_not_stale():
     """All pages, figures and the quiz, in a process as `make notes` runs it."""
     command = [sys.executable, "-W", "error", "docs/make_notes", "--check"]
@@ -124,11 +127,15 @@ def test_code_runs(page):
 @pytest.mark.parametrize("name", contents.PAGES)
 def test_a_page_is_short_begins_with_its_promise_and_leads_on(name):
     text = text_of(NOTES / name)
-    assert contents.words(text) / WORDS_A_MINUTE < 10
+    assert contents.words(text) / contents.WORDS_A_MINUTE < 10
     assert re.match(r"# .+\n\n(?![#|`!-]).+", text)
     if name != contents.PAGES[-1]:
         following = contents.PAGES[contents.PAGES.index(name) + 1]
         assert re.search(rf"^Next: \[.+\]\({following}\)$", text, re.MULTILINE), f"must lead to {following}"
+
+
+def test_the_subject_is_learned_in_an_hour():
+    assert contents.minutes_of(*contents.HOUR) <= 60
 
 
 def test_the_index_has_every_page():

@@ -6,6 +6,9 @@ from functools import cache
 from marks import ROOT, Place, maker
 from tables import row
 
+# The head of the column with a claim's numbers, which are those of one of its conditions.
+MEASURED = "measured: mean [95% interval] (condition)"
+
 
 @cache
 def results() -> dict:
@@ -55,9 +58,23 @@ def interval(_: Place, name: str, condition: str | None = None, *, form: str = "
 
 
 @maker
-def verdict(_: Place, name: str) -> str:
-    """The verdict and its conditions, in bold."""
-    return f"**{claim_of(name)['statement']}**"
+def verdict(_: Place, name: str, *, short: str = "") -> str:
+    """The verdict and its conditions, in bold. short=1: how many conditions in the place of which."""
+    claim = claim_of(name)
+    if not short:
+        return f"**{claim['statement']}**"
+    if claim["verdict"] != "holds only when":
+        return f"**{claim['verdict']}**"
+    held = sum(f["holds"] is True for f in claim["findings"])
+    return f"**holds under {held} of {len(claim['findings'])} conditions**"
+
+
+@maker
+def bounds(_: Place, name: str, *, form: str = ".3g") -> str:
+    """The lowest and the highest end of the intervals of all conditions: "-0.0017 to 0.0014"."""
+    found = [f["interval"] for f in claim_of(name)["findings"]]
+    low, high = min(float(i["low"]) for i in found), max(float(i["high"]) for i in found)
+    return f"{format(low, form)} to {format(high, form)}"
 
 
 @maker
@@ -71,21 +88,22 @@ def claims(_: Place, *names: str, experiment: str = "") -> str:
     """A table of claims: those named, or all of an experiment."""
     chosen = [c for c in results()["claims"] if c["experiment"] == experiment] if experiment else map(claim_of, names)
     rows = [
-        row(f"{c['text']} ({c['source']})", c["statement"], f"{c['measured']}: {c['words']}; claimed: {c['claimed']}")
+        row(f"{c['text']} ({c['source']})", c["statement"], f"{c['measured']}: {c['words']}", c["claimed"])
         for c in chosen
     ]
-    return "\n".join(["| claim (source) | verdict | measured |", "| --- | --- | --- |", *rows])
+    return "\n".join([f"| claim (source) | verdict | {MEASURED} | claimed |", "| --- | --- | --- | --- |", *rows])
 
 
 @maker
 def refuted(_: Place) -> str:
     """The claims that do not hold, and what was measured instead."""
     rows = [
-        row(f"{c['text']} ({c['source']})", f"{c['measured']}: {c['words']}; claimed: {c['claimed']}", c["experiment"])
+        row(f"{c['text']} ({c['source']})", f"{c['measured']}: {c['words']}", c["claimed"], c["experiment"])
         for c in results()["claims"]
         if c["verdict"] == "does not hold"
     ]
-    return "\n".join(["| does not hold (source) | measured | experiment |", "| --- | --- | --- |", *rows])
+    head = f"| does not hold (source) | {MEASURED} | claimed | experiment |"
+    return "\n".join([head, "| --- | --- | --- | --- |", *rows])
 
 
 @maker

@@ -28,12 +28,38 @@ def words(text: str) -> int:
     return len(re.findall(r"\w+", "\n".join(line for line in text.splitlines() if not line.startswith("|"))))
 
 
+# Who has an hour reads these.
+HOUR = (
+    "why.md",
+    "layernorm.md",
+    "rmsnorm.md",
+    "layernorm-and-rmsnorm.md",
+    "placement.md",
+    "half-precision.md",
+    "takeaways.md",
+)
+WORDS_A_MINUTE = 200
+
+
+def minutes_of(*names: str) -> int:
+    """How long pages take to read, without trying their code."""
+    return round(sum(words((NOTES / name).read_text(encoding="utf-8")) for name in names) / WORDS_A_MINUTE)
+
+
+@maker
+def minutes(_: Place, which: str) -> str:
+    """How long all pages take, or those for who has an hour."""
+    return str(minutes_of(*{"all": PAGES, "hour": HOUR}[which]))
+
+
 @maker
 def contents(_: Place) -> str:
-    """A row a page: title, what it promises, its length in hundreds of words."""
-    rows = ["| page | after it you know | words |", "| --- | --- | --- |"]
+    """A row a page: title, what it promises, how long it takes; those for who has an hour are bold."""
+    rows = ["| page | after it you know | minutes |", "| --- | --- | --- |"]
     for name in PAGES:
         text = (NOTES / name).read_text(encoding="utf-8")
         title, promise = re.match(r"# (.+)\n\n((?:.+\n)+)", text).groups()  # pyright: ignore[reportOptionalMemberAccess]
-        rows.append(f"| [{title}]({name}) | {' '.join(promise.split())} | {round(words(text), -2)} |")
+        link = f"**[{title}]({name})**" if name in HOUR else f"[{title}]({name})"
+        promise = " ".join(promise.split()).removeprefix("After this page you ")
+        rows.append(f"| {link} | you {promise} | {minutes_of(name)} |")
     return "\n".join(rows)

@@ -52,6 +52,12 @@ def published_sequence(_: Place) -> str:
     )
 
 
+@maker
+def published_nearest(_: Place) -> str:
+    """Which plain stack is nearest to the published sequence, and what is measured on it."""
+    return claim_of("published-sequence")["condition"].removeprefix("nearest net: ")
+
+
 @figure_of("Two panels over 16 layers: the RMS of the activations, and the RMS of the gradient, on logarithmic axes.")
 def stack_scales() -> Figure:
     """Activations and gradients against layer; the prediction dashed."""
@@ -66,7 +72,7 @@ def stack_scales() -> Figure:
             shape = {"markersize": 6, "markerfacecolor": "none"} if marker == "s" else {"markersize": 3.5}
             ax.plot(x, [float(line[column]) for line in lines], marker, color=color, label=words, **shape)
             ax.plot(x, [float(line[f"predicted_{column}"]) for line in lines], "--", color=color, linewidth=1)
-        plain(ax, title, "layer", "RMS of the output" if column == "rms" else "RMS of the gradient (1 at layer 16)")
+        plain(ax, title, "layer", "RMS of the output" if column == "rms" else "RMS of the gradient")
         ax.set_yscale("log")
         ax.set_xticks(LAYERS)
         ax.minorticks_off()

@@ -52,6 +52,15 @@ def _cell(runs: list[dict[str, str]]) -> str:
 
 
 @maker
+def final_loss(_: Place, path: str, *, form: str = ".2f", **keys: str) -> str:
+    """Mean final loss over the runs with these values, and how many of them train: "2.96 (5 of 5 train)"."""
+    runs = where(path, **keys)
+    trained = sum(run["outcome"] == "trains" for run in runs)
+    mean = statistics.fmean(float(run["final_loss"]) for run in runs)
+    return f"{format(mean, form)} ({trained} of {len(runs)} train)"
+
+
+@maker
 def losses(_: Place, path: str) -> str:
     """Mean final validation losses of an experiment's runs: a row a depth, warm-up and configuration."""
     size = results()["size"]

@@ -75,7 +75,10 @@ def eps_of(norm: Any) -> str:
 @maker
 def users(_: Place) -> str:
     """A table: which model has which norm."""
-    lines = ["| model | class in transformers | subtracts the mean | learns | eps |", "| --- | --- | --- | --- | --- |"]
+    import transformers
+
+    package = f"transformers {'.'.join(transformers.__version__.split('.')[:2])}"
+    lines = [f"| model | class in {package} | subtracts the mean | learns | eps |", "| --- | --- | --- | --- | --- |"]
     rows = []
     for model in MODELS:
         norm = norm_of(model)

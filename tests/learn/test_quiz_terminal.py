@@ -148,15 +148,16 @@ def start(tmp_path):
     (tmp_path / "driver.py").write_text(DRIVER, encoding="utf-8")
     children = []
 
-    def started(topic: str, *flags: str, seed: str = "7", **environment: str) -> Talk:
+    def started(topic: str, *flags: str, seed: str = "7", columns: int = 80, **environment: str) -> Talk:
         paths = [str(tmp_path / name) for name in ("driver.py", "source.toml", "quiz.json")]
         written = StringIO()
-        plain = {"TERM": "dumb", "NO_COLOR": "1", "PYTHONWARNINGS": "error"}
+        # COLUMNS, which pytest-xdist sets, would count for more than the terminal's own width.
+        plain = {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "", "PYTHONWARNINGS": "error"}
         child = pexpect.spawn(
             sys.executable,
             [*paths, topic, seed, *flags],
             env=os.environ | plain | environment,
-            dimensions=(40, 80),
+            dimensions=(40, columns),
             encoding="utf-8",
             codec_errors="replace",
             timeout=PATIENCE,
@@ -285,6 +286,14 @@ def test_bug_mended_line_by_line(start, tmp_path):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_help_of_a_bug_on_the_engine_says_what_a_tensor_knows(tmp_path):
+    home = {"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    arguments = ["--topic", "layernorm", "--level", "3", "--seed", "3", "--count", "1"]
+    done = piped([*NORMLAB, *arguments], "?\n", **home)
+    assert done.returncode == 0
+    assert "A tensor knows + - * / **" in done.stdout
+
+
 @pytest.mark.heavy
 def test_bug_after_three_tries_the_fix_is_shown(start, tmp_path):
     talk = start("bug")
@@ -371,6 +380,31 @@ def test_leaving_keeps_what_was_answered_and_the_same_choice_goes_on(start, tmp_
     assert [len(s["answers"]) for s in kept(tmp_path)["sessions"]] == [2]
 
 
+@pytest.mark.parametrize("word", ["quit", "exit", "QUIT"])
+def test_whole_words_do_what_their_letters_do(start, tmp_path, word):
+    talk = start("open")
+    talk.type("help", "empty line ends the answer", "skips the question")
+    talk.type("notes", "In the notes: docs/notes/rmsnorm.md#formula")
+    talk.type(word, "Nothing was answered.")
+    talk.end()
+    talk = start("single")
+    talk.type("skip", "Skipped.", "Question 2 of 2")
+    talk.type("a", "Read on")
+    talk.type(word, "Skipped: 1.")
+    talk.end()
+
+
+def test_in_a_narrow_terminal_a_command_stays_one_line_that_can_be_copied(start):
+    # Of a dumb terminal rich does not ask how wide it is.
+    talk = start("single", columns=32, TERM="xterm")
+    for line in ("a", "q"):
+        talk.child.expect("> ")
+        talk.child.sendline(line)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", talk.end()).splitlines()
+    assert "  normlab quiz --topic single --seed 7" in lines
+    assert max(len(line) for line in lines if "normlab quiz" not in line) <= 32
+
+
 def test_leaving_while_an_explanation_is_read_keeps_its_answer(start, tmp_path):
     talk = start("single")
     talk.type("a", "Read on")
@@ -401,7 +435,9 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_the_quiz_goes_on(start
     talk.type("a", "Read on")
     talk.type("", "Question 2 of 2")
     talk.type("q", "could not be kept")
-    assert talk.end().count("Progress is not kept") == 1
+    text = talk.end()
+    assert text.count("Progress is not kept") == 1
+    assert re.search(r"Progress is not kept: .*\n\nQuestion 1", text)
 
 
 def test_a_terminal_with_colour_says_the_same_words(start):

@@ -12,7 +12,9 @@ from normlab.learn.quiz.schema import Bug
 
 TRIES = 3
 
-SHORT = "Type 4: and the new text of line 4, as often as needed. Enter alone runs the code. (? for help)"
+SHORT = "Type 4: and the new text of line 4, as often as needed. Enter alone runs the code. (? for a hint and help)"
+
+TENSORS = "A tensor knows `+ - * / **`, `mean`, `sum`, `var`, `sqrt` and more; the functions of NumPy do not take one."
 
 
 def mend(screen: Screen, question: Bug) -> Grade:
@@ -33,7 +35,7 @@ def mend(screen: Screen, question: Bug) -> Grade:
             screen.say(f"It cannot be run here: {error}. The question is skipped.")
             raise Skip from None
         for sentence in grade.explanations:
-            screen.say(sentence)
+            screen.say(sentence.rstrip())
         if grade.right or attempt == TRIES:
             return grade
         screen.say(f"That was try {attempt} of {TRIES}.")
@@ -50,10 +52,11 @@ def show_fix(screen: Screen, question: Bug) -> None:
 def _edit(screen: Screen, question: Bug, run: str) -> str:
     """The code, changed since it was last run."""
     code = run
+    hint = f"{question.hint}\n\n{TENSORS}" if question.language == "engine" else question.hint
     screen.code(code, numbered=True)
     screen.say(SHORT, "dim")
     while True:
-        typed = screen.answer(question, question.hint, COMMANDS)
+        typed = screen.answer(question, hint, COMMANDS)
         try:
             match typed.strip().lower():
                 case "" if code == run:

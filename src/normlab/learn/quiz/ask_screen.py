@@ -32,6 +32,8 @@ COMMON = {
     "q": "quits; what is answered is kept",
 }
 
+QUIT = ("q", "quit", "exit")
+
 
 class Stop(Exception):
     """The learner ends the session: q, or the end of the input. Ctrl-C does the same by KeyboardInterrupt."""
@@ -70,6 +72,12 @@ class Screen:
     def say(self, sentence: str, style: str = "") -> None:
         """Print a sentence as it is."""
         self.show(Text(sentence, style))
+
+    def command(self, sentence: str, command: str) -> None:
+        """Print a sentence, and below it a command: in one line, however long, so that it can be copied."""
+        self.console.print(Text(sentence), width=WIDTH)
+        self.console.print(Text(f"  {command}"), soft_wrap=True)
+        self.console.print()
 
     def rule(self, title: str) -> None:
         """Print where a question begins."""
@@ -131,16 +139,16 @@ class Screen:
         while True:
             typed = self.line()
             match typed.strip().lower():
-                case "?":
+                case "?" | "help":
                     self.gap()
                     self.text(hint)
                     known = {**commands, **COMMON}
                     self.listed(list(known), list(known.values()))
-                case "n":
+                case "n" | "notes":
                     self.say(f"In the notes: {self.notes(question)}")
-                case "s":
+                case "s" | "skip":
                     raise Skip
-                case "q":
+                case word if word in QUIT:
                     raise Stop
                 case _:
                     return typed
@@ -153,7 +161,7 @@ class Screen:
         """
         self.say(f"Enter for {what}, q to quit.", "dim")
         while typed := self.line().strip().lower():
-            if typed == "q":
+            if typed in QUIT:
                 raise Stop
             self.say("Type nothing but Enter to go on, or q to quit.")
         self.console.print()

@@ -43,7 +43,8 @@ def check(quiz: Quiz, selection: Selection) -> None:
 
 def export(quiz: Quiz, form: Literal["markdown", "json"], keeper: Keeper, errors: Console) -> int:
     """Print the last session's result and the sums to standard output; the exit code: 1 when there is none."""
-    _say_troubles(keeper, errors)
+    for sentence in keeper.troubles():
+        _say(errors, sentence)
     found = report(quiz, keeper.progress)
     if found is None:
         _say(errors, "There is no result yet: nothing was answered in normlab quiz.")
@@ -78,11 +79,11 @@ def conduct(quiz: Quiz, selection: Selection, keeper: Keeper, console: Console, 
     session = _ask_all(screen, session, keeper)
     _say_troubles(keeper, console)
     if not session.finished:
-        screen.say(_stopped(session, selection, keeper))
+        _say_stopped(screen, session, selection, keeper)
         return
     show_result(screen, session, total(keeper.progress.questions.values()))
     if selection.seed is not None or not keeper.failing:
-        screen.say(f"The same questions again:\n  {_command(selection, session.seed)}")
+        screen.command("The same questions again:", _command(selection, session.seed))
 
 
 def _questions(count: int) -> str:
@@ -130,14 +131,15 @@ def _ask_all(screen: Screen, session: Session, keeper: Keeper) -> Session:
     return session
 
 
-def _stopped(session: Session, selection: Selection, keeper: Keeper) -> str:
+def _say_stopped(screen: Screen, session: Session, selection: Selection, keeper: Keeper) -> None:
     """What is said to who leaves a session."""
     place = f"Stopped at question {len(session.answers) + 1} of {len(session.questions)}."
     if not session.answers:
-        return f"{place} Nothing was answered."
-    if keeper.failing:
-        return f"{place} The answers could not be kept."
-    return f"{place} The answers are kept. To go on:\n  {_command(selection, selection.seed)}"
+        screen.say(f"{place} Nothing was answered.")
+    elif keeper.failing:
+        screen.say(f"{place} The answers could not be kept.")
+    else:
+        screen.command(f"{place} The answers are kept. To go on:", _command(selection, selection.seed))
 
 
 def _command(selection: Selection, seed: int | None) -> str:
@@ -149,8 +151,10 @@ def _command(selection: Selection, seed: int | None) -> str:
 
 
 def _say_troubles(keeper: Keeper, console: Console) -> None:
+    """Say what has gone wrong, with an empty line behind each sentence."""
     for sentence in keeper.troubles():
         _say(console, sentence)
+        console.print()
 
 
 def _say(console: Console, sentence: str) -> None:
