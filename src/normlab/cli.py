@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -32,8 +32,13 @@ def _count(value: str) -> int:
     return int(value)
 
 
-Quick = Annotated[bool, typer.Option("--quick", help="Small models and few steps: a minute for everything.")]
-Full = Annotated[bool, typer.Option("--full", help="The whole grid of depths and rates: the default.")]
+def _flag(name: str, words: str) -> Any:
+    """An option that is there or not; typer's help would ask for a value."""
+    return typer.Option(name, help=words, metavar="")
+
+
+Quick = Annotated[bool, _flag("--quick", "Small models and few steps: a minute for everything.")]
+Full = Annotated[bool, _flag("--full", "The whole grid of depths and rates: the default.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results; kept runs in it are used again.")]
 Data = Annotated[
     str | None, typer.Option(metavar="FILE", help="A UTF-8 text to learn from, instead of Python's own documentation.")
@@ -45,7 +50,7 @@ Seeds = Annotated[
 Jobs = Annotated[
     int | None, typer.Option(parser=_count, metavar="N", help="Processes on the CPU; default: one a physical core.")
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Repeat runs that are kept already.")]
+Fresh = Annotated[bool, _flag("--fresh", "Repeat runs that are kept already.")]
 
 
 @contextmanager
@@ -169,8 +174,8 @@ def exp(
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="The bar alone, roughly, in under two minutes.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Also 32768 x 4096, and one thread everywhere.")] = False,
+    quick: Annotated[bool, _flag("--quick", "The bar alone, roughly, in under two minutes.")] = False,
+    full: Annotated[bool, _flag("--full", "Also 32768 x 4096, and one thread everywhere.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the CSV files and pictures.")] = Path("results/bench"),
     heap: Annotated[
         Literal["kept", "default", "both"], typer.Option(help="The allocator: normlab.keep_heap() or glibc's default.")
@@ -183,13 +188,11 @@ def bench(
     threads: Annotated[str | None, typer.Option(metavar="N,...", help="Numbers of threads, such as 1,all.")] = None,
     compiled: Annotated[
         bool | None,
-        typer.Option(
-            "--compile/--no-compile", help="torch.compile in every size, or never; default: in the sizes of the bar."
-        ),
+        _flag("--compile/--no-compile", "torch.compile in every size, or never; default: in the sizes of the bar."),
     ] = None,
     device: Device = "cpu",
     engine: Annotated[
-        bool, typer.Option("--engine", help="Instead: a training step of normlab.tensor beside PyTorch's and others'.")
+        bool, _flag("--engine", "Instead: a training step of normlab.tensor beside PyTorch's and others'.")
     ] = False,
 ) -> None:
     """Time the norms beside every peer: tables, pictures, CSV files, and the bar that the library must reach."""
@@ -232,7 +235,7 @@ def quiz(
     ] = None,
     count: Annotated[int, typer.Option(min=1, metavar="K", help="How many questions.")] = 10,
     seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="Decides questions, order and numbers.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    fresh: Annotated[bool, _flag("--fresh", "Begin anew instead of going on.")] = False,
     export: Annotated[
         Literal["markdown", "json"] | None, typer.Option(help="Print the last result, and ask nothing.")
     ] = None,

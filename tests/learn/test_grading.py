@@ -168,7 +168,7 @@ def test_a_wrong_count_names_the_right_one():
     assert refused(NUMBER, "", DRAWN) == "2 numbers with spaces between them are expected, got none."
     one = Drawn({}, (0.5,))
     assert refused(NUMBER, "1 2", one) == "One number is expected, got 2."
-    assert refused(NUMBER, "0,5", one) == "One number is expected, got 2 (decimals have a point)."
+    assert refused(NUMBER, "0,5", one) == "One number is expected, got 2 (decimals have a point, thousands no comma)."
 
 
 def graded(typed):

@@ -77,7 +77,7 @@ def _read_count(count: int, typed: str) -> tuple[float, ...]:
     numbers = read_numbers(typed)
     if len(numbers) != count:
         expected = "One number is" if count == 1 else f"{count} numbers with spaces between them are"
-        hint = " (decimals have a point)" if "," in typed else ""
+        hint = " (decimals have a point, thousands no comma)" if "," in typed else ""
         raise InputError(f"{expected} expected, got {len(numbers) or 'none'}{hint}.")
     return numbers
 
