@@ -287,3 +287,33 @@ def test_bad_arguments():
         sandbox.run("", [], memory=1)
     with pytest.raises(ValueError, match="returns must name the result and 1 gradients"):
         Call("f", {"x": X}, {"y": X.shape}, X)
+
+
+@pytest.mark.parametrize("message", [b"\x81\xa1z" + b"\x91" * 500_000, b"\x81\xa7trouble\xa2\xff\xfe"])
+def test_a_forged_answer_that_cannot_be_read_is_trouble(message):
+    assert parent._read(message, (FORWARD,), 0) == ((), "the code wrote into the channel of its results")
+
+
+def test_a_forged_sentence_is_cut():
+    forged = msgspec.msgpack.encode(wire.Answer(trouble="x" * 900_000))
+    code = f"import os\nfor fd in range(3, 16):\n    try: os.write(fd, {forged[:-900_000]!r} + b'x' * 900_000)\n"
+    outcome = raw(code + "    except OSError: pass\nos._exit(0)", *wire.LAYERS, calls=[FORWARD])
+    assert outcome.trouble == "x" * 1000
+
+
+def test_an_error_text_that_cannot_be_sent_is_mended():
+    assert sandbox.run("raise ValueError('\\ud800')", []).trouble == "line 1: ValueError: ?"
+    huge = sandbox.run("raise ValueError('x' * 10**9)", []).trouble
+    assert huge is not None
+    assert huge.startswith("line 1: ValueError")
+
+
+def test_no_place_for_the_folder_is_an_error_of_the_start(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(RuntimeError, match="did not start"):
+        sandbox.run(RIGHT, [FORWARD])
+
+
+def test_gelu_runs_under_the_hook():
+    call = Call("norm", {"x": X}, {"y": X.shape, "dx": X.shape}, X)
+    assert sandbox.run("def norm(x):\n    return F.gelu(x)", [call]).trouble is None

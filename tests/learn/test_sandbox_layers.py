@@ -238,3 +238,66 @@ def test_the_hook_has_a_sentence_for_every_event():
         ("gc.get_objects", (), "tried to use gc.get_objects: only numpy and math may be used"),
     ]:
         assert hook.sentence(event, arguments).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble"),
+    [
+        # Arrays over any memory, and over memory that was given back.
+        ("A = type('A', (), {'__array_' + 'interface__': {}})", "line 1: type may only"),
+        ("class M(type): pass", "line 1: type may only"),
+        ("t = type(int)", "line 1: type may only"),
+        ("def print(t): t('A', (), {})\nprint(type(int))", "line 2: type may only"),
+        ("a = np.ones(9)\na.resize((0,), refcheck=False)", "line 2: .resize may not"),
+        ("np.ndarray.resize(a, 0)", "line 1: .resize may not"),
+        ("np.nditer(a)", "line 1: .nditer may not"),
+        # NumPy under another name.
+        ("n = np\nn.ma.extras.warnings.sys", "line 1: np may only be used with a dot"),
+        ("import numpy as n\nn.ma", "line 2: np.ma may not"),
+        ("import numpy as n\n[n]", "line 2: n may only be used with a dot"),
+        ("x.extras.sys", "line 1: .sys may not"),
+        ("'{:{0.a}}'.format(1)", "line 1: .format may not"),
+        ("'{0[a]}'.format(1)", "line 1: .format may not"),
+        ("from typing import get_type_hints", "line 1: from typing import: only"),
+        ("from normlab.tensor import load", "line 1: from normlab.tensor import: only"),
+        ("from typing import Any as __a", "line 1: __a may not"),
+        ("import normlab.tensor.nn.functional", "line 1: import normlab"),
+    ],
+)
+def test_ways_around_the_fence_are_closed(code, trouble):
+    assert str(policy.check(code)).startswith(trouble)
+
+
+def test_a_class_imports_hints_and_formats_may_be_written():
+    code = """
+from __future__ import annotations
+from typing import Optional
+import numpy as n
+import numpy.linalg as LA
+from numpy.linalg import norm
+from numpy.typing import NDArray
+class Norm:
+    def __init__(self, eps: Optional[float] = 0.0): self.eps = eps
+    def __call__(self, x: NDArray): return n.resize(x, x.shape) / (LA.norm(x) / norm(x)) + self.eps
+def forward(x):
+    print(type(x), "{:.2f} {}".format(1, 2), f"{type(x)}", type(x) is np.ndarray)
+    return Norm()(x)
+if __name__ == "__main__":
+    print(forward(np.ones(3)))
+"""
+    outcome = sandbox.run(code, [FORWARD])
+    assert outcome.trouble is None
+    assert "1.00 2" in outcome.printed
+    engine = "from normlab.tensor import Tensor, sqrt\nimport normlab.tensor.nn.functional as F\n"
+    engine += "from normlab.tensor.nn import functional\ndef norm(x): return sqrt(x) * F.relu(x)"
+    call = Call("norm", {"x": X}, {"y": X.shape, "dx": X.shape}, X)
+    assert sandbox.run(engine, [call]).trouble is None
+    here = sandbox.run("from normlab.tensor import Tensor", [FORWARD]).trouble
+    assert here == "tried to import normlab.tensor: only numpy and math may be used"
+
+
+@posix
+def test_what_python_tells_no_hook_of_is_gone():
+    code = "import sys\nfor n in ('mkfifo', 'mknod', 'pidfd_open'):\n    assert not hasattr(sys.modules['posix'], n)\n"
+    code += "assert not hasattr(sys.modules['_imp'], 'create_builtin')\nsys.modules['os'].mkfifo('inside')"
+    assert "AttributeError" in str(raw(code, "hook").trouble)

@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 import msgspec
 import numpy as np
 
-# np.median and np.unique load it when they are first used, which the hook would take for the code's doing.
+# np.median and np.unique load the one when they are first used, which the hook would take for the code's doing. The
+# code may import the other.
 import numpy.ma
+import numpy.typing
 
 from normlab.learn.sandbox import hook, limits, seccomp
 from normlab.learn.sandbox.wire import READY, Answer, Asked, Numbers, Request, Result, Returned, size
@@ -50,7 +52,7 @@ def _writer(answers: int) -> Callable[[bytes], None]:
     return send
 
 
-def _namespace(*, engine: bool) -> dict[str, Any]:
+def _namespace(code: str, *, engine: bool) -> dict[str, Any]:
     """What the code finds there."""
     names: dict[str, Any] = {"__name__": "answer", "np": np, "math": math}
     if engine:
@@ -61,6 +63,9 @@ def _namespace(*, engine: bool) -> dict[str, Any]:
         # It looks for Numba's files the first time, which the hook would take for the code's doing.
         unusable()
         names |= {"Tensor": Tensor, "F": functional}
+        if "gelu" in code:
+            # F.gelu loads it when it is first used.
+            import scipy.special  # noqa: F401
     return names
 
 
@@ -76,17 +81,22 @@ def _words(error: BaseException, memory: int) -> str:
     if isinstance(error, MemoryError):
         return f"{where}asked for more than {size(memory)} of memory"
     try:
-        text = str(error.msg if isinstance(error, SyntaxError) else error)
+        text = str(error.msg if isinstance(error, SyntaxError) else error)[:500]
     except BaseException:
         text = ""
-    return f"{where}{type(error).__name__}{': ' * bool(text)}{text}"[:500]
+    return _sendable(f"{where}{type(error).__name__[:100]}{': ' * bool(text)}{text}"[:500])
+
+
+def _sendable(text: str) -> str:
+    """A text without halves of characters, which UTF-8 does not have."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _described(value: Any, most: int) -> Result:
     # A subclass could do as it likes when it is asked for its numbers.
     if type(value) is not np.ndarray:
-        return Result(type(value).__name__[:100])
-    described = Result("ndarray", str(value.dtype)[:100], value.shape)
+        return Result(_sendable(type(value).__name__[:100]))
+    described = Result("ndarray", _sendable(str(value.dtype)[:100]), value.shape)
     if value.dtype != np.float64 or value.size > most:
         return described
     return Result("ndarray", "float64", value.shape, Numbers.of(value).data)
@@ -161,7 +171,7 @@ def main() -> NoReturn:
     """Do what the request says, and end."""
     request, answers = _channels()
     send, encode = _writer(answers), msgspec.msgpack.encode
-    names = _namespace(engine=any(call.upstream is not None for call in request.calls))
+    names = _namespace(request.code, engine=any(call.upstream is not None for call in request.calls))
 
     def tell(tried: str) -> None:
         with suppress(BaseException):

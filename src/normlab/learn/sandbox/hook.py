@@ -29,6 +29,16 @@ _HARMLESS = frozenset(
 _NETWORK = ("ftplib", "http", "imaplib", "poplib", "smtplib", "socket", "ssl", "telnetlib", "urllib")
 _NETWORK_MODULES = (*_NETWORK, "_socket", "_ssl", "asyncio", "requests", "xmlrpc")
 _PROCESSES = ("subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "os.system", "pty.")
+# Functions that make files, processes and modules, and send signals.
+_FILES = ("mkfifo", "mknod", "memfd_create", "pidfd_open", "setpriority")
+_UNTOLD = {
+    "os": _FILES,
+    "posix": _FILES,
+    "_imp": ("create_builtin",),
+    "_posixsubprocess": ("fork_exec",),
+    "_signal": ("pidfd_send_signal",),
+    "signal": ("pidfd_send_signal",),
+}
 ARRAYS_ONLY = "only the arrays that are given may be used"
 NUMPY_ONLY = "only numpy and math may be used"
 
@@ -63,12 +73,16 @@ def sentence(event: str, arguments: tuple[Any, ...]) -> str:
 def install(tell: Callable[[str], None]) -> None:
     """From now on end this process with a word to `tell` when it tries what it may not."""
     # Held here, for the code could give the modules' names another meaning.
-    harmless, end = _HARMLESS, os._exit
+    harmless, end, words = _HARMLESS, os._exit, sentence
+    # Python tells no hook of these.
+    for module, names in _UNTOLD.items():
+        for name in names:
+            vars(sys.modules.get(module, os)).pop(name, None)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in harmless:
             try:
-                tell(sentence(event, arguments))
+                tell(words(event, arguments))
             finally:
                 end(1)
 

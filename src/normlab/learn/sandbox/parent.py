@@ -24,6 +24,8 @@ START = 60.0
 LEAST = 1 << 26
 # Bytes: of prints that end the process, and of prints that are shown.
 FLOOD, SHOWN = 1 << 20, 10_000
+# Characters: of a sentence about the trouble.
+LONGEST = 1000
 # It finds modules where this process does.
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from normlab.learn.sandbox.child import main; main()"
 # One thread, whatever NumPy computes with; no compiler, which would need files.
@@ -68,7 +70,11 @@ def supervise(
         code, tuple(call.asked() for call in calls), max(sizes, default=0), float(seconds), memory, layers
     )
     limit = FLOOD + 8 * sum(sizes)
-    with _started(msgspec.msgpack.encode(request)) as process:
+    with contextlib.ExitStack() as stack:
+        try:
+            process = stack.enter_context(_started(msgspec.msgpack.encode(request)))
+        except OSError as error:
+            raise RuntimeError(f"the interpreter for the code did not start: {error}") from error
         watch = _Watch(process, limit)
         try:
             end = watch.end(seconds)
@@ -82,7 +88,7 @@ def supervise(
     results, trouble = (), _ending(end, process.returncode, seconds)
     if trouble is None:
         results, trouble = _read(bytes(watch.answer.got[1:]), tuple(calls), process.returncode)
-    return Outcome(() if trouble else results, None if trouble is None else plain(trouble), printed)
+    return Outcome(() if trouble else results, None if trouble is None else plain(trouble[:LONGEST]), printed)
 
 
 def plain(text: str) -> str:
@@ -102,6 +108,8 @@ def _started(request: bytes) -> Iterator["subprocess.Popen[bytes]"]:
     """A child with a request before it, in an empty folder that is removed after it."""
     environment = _ENVIRONMENT | {name: os.environ[name] for name in _NEEDED if name in os.environ}
     places = [*map(os.path.abspath, sys.path), str(Path(__file__).parents[3])]
+    if not sys.executable:
+        raise FileNotFoundError("Python does not know its own program")
     command = [sys.executable, "-I", "-B", "-u", "-X", "utf8", "-W", "ignore", "-c", _CHILD, *places]
     with (
         tempfile.TemporaryDirectory(prefix="normlab-", ignore_cleanup_errors=True) as folder,
@@ -215,5 +223,5 @@ def _read(message: bytes, calls: tuple[Call, ...], code: int) -> tuple[tuple, st
         return ((), answer.trouble) if answer.trouble else (read(answer, calls), None)
     except Unfit as unfit:
         return (), str(unfit)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return (), "the code wrote into the channel of its results"
