@@ -9,6 +9,6 @@ FORWARD = (
     "x", "residual", "weight", "bias", "y", "total", "scratch", "stats", "eps", "offset",
 )  # fmt: skip
 BACKWARD = (
-    "next", "done", "rows", "n", "block", "streaming",
+    "next", "done", "rows", "n", "block", "chunk", "streaming",
     "dy", "dtotal", "x", "weight", "stats", "dx", "partial", "dweight", "dbias", "offset",
 )  # fmt: skip

@@ -37,8 +37,12 @@ from normlab.kernels.cpu_sweeps import DEPTH, inlined, sweeps, types_of
 from normlab.kernels.cpu_vector import Shape, across, add_rows, column, fma, fma_rows, negative, retold, tile, total
 
 (
-    NEXT, DONE, ROWS, N, BLOCK, STREAMING, DY, DTOTAL, X, WEIGHT, STATS, DX, PARTIAL, DWEIGHT, DBIAS, OFFSET,
+    NEXT, DONE, ROWS, N, BLOCK, CHUNK, STREAMING, DY, DTOTAL, X, WEIGHT, STATS, DX, PARTIAL, DWEIGHT, DBIAS, OFFSET,
 ) = range(len(BACKWARD))  # fmt: skip
+
+
+# Bytes of a row of half precision from which on rows go one at a time, and how far ahead such rows are fetched.
+LONG, FAR = 1 << 13, 5
 
 
 def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool) -> Callable[[Any], None]:
@@ -106,8 +110,9 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
             store(A, db, 0, j, retold(PLAIN, add_rows(d, partial_sum(db, j, fresh))))
 
     @inlined
-    def rows_from(R, p, row, dw, db, fresh, streaming):
-        """As many rows as a tile of shape R has; `fresh`: they are the first of their block."""
+    def rows_from(R, p, row, dw, db, fresh, streaming, ahead):
+        """As many rows as a tile of shape R has; `fresh`: they are the first of their block. The rows that are `ahead`
+        so many are fetched."""
         n = word(p, N)
         stride, at = n * SIZE_E, row * n * SIZE_E
         x, dy, w = word(p, X) + at, word(p, DY) + at, word(p, WEIGHT)
@@ -126,10 +131,10 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
         for j in range(0, main, LANES):
             columns(R, addresses, stride, j, None, fresh, streaming, numbers)
             # The next rows, which the processor would look for only when these are done.
-            prefetch(R, E, x + COUNT * stride, stride, j)
-            prefetch(R, E, dy + COUNT * stride, stride, j)
+            prefetch(R, E, x + ahead * stride, stride, j)
+            prefetch(R, E, dy + ahead * stride, stride, j)
             if add:
-                prefetch(R, E, word(p, DTOTAL) + at + COUNT * stride, stride, j)
+                prefetch(R, E, word(p, DTOTAL) + at + ahead * stride, stride, j)
         if main < n:
             columns(R, addresses, stride, main, n - main, fresh, streaming, numbers)
 
@@ -145,26 +150,32 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
     def body(arguments):
         p = address_of(arguments)
         rows, n, block, streaming = word(p, ROWS), word(p, N), word(p, BLOCK), word(p, STREAMING) != 0
+        chunk = word(p, CHUNK)
         blocks = (rows + block - 1) // block
         padded = (n + LANES - 1) // LANES * LANES
         # Blocks of dweight, then those of dbias.
         all_dw = word(p, PARTIAL)
         all_db = all_dw + blocks * padded * SIZE_A if weighted else all_dw
+        # Two long rows of half precision, with the sums for dweight, are more than the nearest cache holds.
+        several = SIZE_E != 2 or n * SIZE_E < LONG
         while True:
-            i = take(p, NEXT, 1)
+            i = take(p, NEXT, chunk)
             if i >= blocks:
                 break
-            dw, db = all_dw + i * padded * SIZE_A, all_db + i * padded * SIZE_A
-            start, end = i * block, min((i + 1) * block, rows)
-            row = start
-            while row + COUNT <= end:
-                rows_from(MANY, p, row, dw, db, row == start, streaming)
-                row += COUNT
-            while row < end:
-                rows_from(ONE, p, row, dw, db, row == start, streaming)
-                row += 1
+            after = min(i + chunk, blocks)
+            for block_i in range(i, after):
+                at = block_i * padded * SIZE_A
+                dw, db = all_dw + at, all_db + at
+                start, end = block_i * block, min((block_i + 1) * block, rows)
+                row = start
+                while several and row + COUNT <= end:
+                    rows_from(MANY, p, row, dw, db, row == start, streaming, COUNT)
+                    row += COUNT
+                while row < end:
+                    rows_from(ONE, p, row, dw, db, row == start, streaming, FAR)
+                    row += 1
             fence()
-            if take(p, DONE, 1) == blocks - 1:
+            if take(p, DONE, after - i) + after - i == blocks:
                 if weighted:
                     add_blocks(W, all_dw, word(p, DWEIGHT), n, padded, blocks)
                 if biased:

@@ -20,8 +20,8 @@ EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23}
 
 # Below this many numbers one thread is done before a second has begun.
 PARALLEL_FROM = 1 << 14
-# A thread takes about so many numbers at a time in the forward pass.
-CHUNK = 1 << 14
+# A thread takes at most about so many numbers at a time, in the forward pass not much fewer than the least.
+LEAST_CHUNK, MOST_CHUNK = 1 << 14, 1 << 20
 MOST_BLOCKS = 128
 
 _pack_forward = struct.Struct(f"={len(FORWARD) - 2}q2d").pack
@@ -97,8 +97,21 @@ def scratch_length(n: int, workers: int) -> int:
     return 4 * n * workers
 
 
-def _run(variant: Variant, arguments: bytes, numbers: int, items: int) -> None:
-    teammates = 1 if numbers < PARALLEL_FROM else min(cpu_threads.threads(), items)
+def _team(numbers: int) -> int:
+    """How many threads may share the work."""
+    return 1 if numbers < PARALLEL_FROM else cpu_threads.threads()
+
+
+def _chunk(numbers: int, team: int, least: int = 1) -> int:
+    """How many numbers a thread takes at a time: a second turn for each, so that the slowest is not waited for long.
+
+    No more turns than that where they can be large: the rows that a thread fetches ahead are then its own, and those
+    that lie in its cache since the last operation on the tensor are more likely to be those that it takes.
+    """
+    return min(max(numbers // (2 * team), least), MOST_CHUNK)
+
+
+def _run(variant: Variant, arguments: bytes, teammates: int) -> None:
     # The buffer is written to: threads count in it. It must be this call's own.
     cpu_threads.run(address(variant), ctypes.create_string_buffer(arguments, len(arguments)), teammates)
 
@@ -111,7 +124,8 @@ def run_forward(
 
     With a residual `scratch` is room for `scratch_length` elements, for at most `workers` threads.
     """
-    chunk = max(1, CHUNK // n)
+    team = _team(rows * n)
+    chunk = max(1, _chunk(rows * n, team, LEAST_CHUNK) // n)
     chunk -= chunk % 4 if chunk > 4 else 0
     # A sum that goes past the caches needs a place to wait in.
     streaming = _streams(rows, n, plan.size, y | total) and bool(scratch or not residual)
@@ -119,7 +133,7 @@ def run_forward(
         0, rows, n, chunk, streaming, 0,
         x, residual, weight, bias, y, total, scratch, stats, plan.eps, plan.offset,
     )  # fmt: skip
-    _run(plan.forward, arguments, rows * n, min(-(-rows // chunk), workers))
+    _run(plan.forward, arguments, min(team, -(-rows // chunk), workers))
 
 
 def run_backward(
@@ -127,9 +141,11 @@ def run_backward(
     dweight: int, dbias: int,
 ) -> None:  # fmt: skip
     """Fill dx, dweight and dbias. `partial` is room for `partial_length` numbers of the dtype one computes in."""
-    block = block_of(rows, n)
+    block, team = block_of(rows, n), _team(rows * n)
+    blocks = -(-rows // block)
+    chunk = max(1, _chunk(rows * n, team) // (block * n))
     arguments = _pack_backward(
-        0, 0, rows, n, block, _streams(rows, n, plan.size, dx),
+        0, 0, rows, n, block, chunk, _streams(rows, n, plan.size, dx),
         dy, dtotal, x, weight, stats, dx, partial, dweight, dbias, plan.offset,
     )  # fmt: skip
-    _run(plan.backward, arguments, rows * n, -(-rows // block))
+    _run(plan.backward, arguments, min(team, -(-blocks // chunk)))
