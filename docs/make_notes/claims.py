@@ -4,7 +4,7 @@ import json
 from functools import cache
 
 from marks import ROOT, Place, maker
-from tables import row
+from tables import table
 
 # The head of the column with a claim's numbers, which are those of one of its conditions.
 MEASURED = "measured: mean [95% interval] (condition)"
@@ -26,9 +26,7 @@ def claim_of(name: str) -> dict:
 
 def digits(value: float) -> str:
     """A number with three significant digits, without an exponent where it would be short."""
-    if value == 0:
-        return "0"
-    return f"{value:.3g}" if not 1e-4 < abs(value) < 1e6 or abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def finding(name: str, condition: str | None) -> dict:
@@ -88,22 +86,20 @@ def claims(_: Place, *names: str, experiment: str = "") -> str:
     """A table of claims: those named, or all of an experiment."""
     chosen = [c for c in results()["claims"] if c["experiment"] == experiment] if experiment else map(claim_of, names)
     rows = [
-        row(f"{c['text']} ({c['source']})", c["statement"], f"{c['measured']}: {c['words']}", c["claimed"])
-        for c in chosen
+        (f"{c['text']} ({c['source']})", c["statement"], f"{c['measured']}: {c['words']}", c["claimed"]) for c in chosen
     ]
-    return "\n".join([f"| claim (source) | verdict | {MEASURED} | claimed |", "| --- | --- | --- | --- |", *rows])
+    return table(["claim (source)", "verdict", MEASURED, "claimed"], rows)
 
 
 @maker
 def refuted(_: Place) -> str:
     """The claims that do not hold, and what was measured instead."""
     rows = [
-        row(f"{c['text']} ({c['source']})", f"{c['measured']}: {c['words']}", c["claimed"], c["experiment"])
+        (f"{c['text']} ({c['source']})", f"{c['measured']}: {c['words']}", c["claimed"], c["experiment"])
         for c in results()["claims"]
         if c["verdict"] == "does not hold"
     ]
-    head = f"| does not hold (source) | {MEASURED} | claimed | experiment |"
-    return "\n".join([head, "| --- | --- | --- | --- |", *rows])
+    return table(["does not hold (source)", MEASURED, "claimed", "experiment"], rows)
 
 
 @maker

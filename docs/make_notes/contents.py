@@ -3,6 +3,7 @@
 import re
 
 from marks import MARK, NOTES, Place, maker
+from tables import table
 
 # In the order in which they are read. Each begins with a heading and a paragraph that says what one knows after it.
 PAGES = (
@@ -55,11 +56,11 @@ def minutes(_: Place, which: str) -> str:
 @maker
 def contents(_: Place) -> str:
     """A row a page: title, what it promises, how long it takes; those for who has an hour are bold."""
-    rows = ["| page | after it you know | minutes |", "| --- | --- | --- |"]
+    rows = []
     for name in PAGES:
         text = (NOTES / name).read_text(encoding="utf-8")
         title, promise = re.match(r"# (.+)\n\n((?:.+\n)+)", text).groups()  # pyright: ignore[reportOptionalMemberAccess]
         link = f"**[{title}]({name})**" if name in HOUR else f"[{title}]({name})"
         promise = " ".join(promise.split()).removeprefix("After this page you ")
-        rows.append(f"| {link} | you {promise} | {minutes_of(name)} |")
-    return "\n".join(rows)
+        rows.append((link, f"you {promise}", minutes_of(name)))
+    return table(["page", "after it you know", "minutes"], rows)

@@ -6,6 +6,7 @@ from figures import figure_of
 from marks import Place, maker
 from matplotlib.figure import Figure
 from measured import one, where
+from tables import table
 
 ERRORS = "docs/results/half_precision.csv"
 HALVES = ("float16", "bfloat16")
@@ -35,34 +36,31 @@ def formats(_: Place) -> str:
     """A table of the formats, from torch.finfo."""
     import torch
 
-    lines = [
-        "| format | bits | bits of the fraction | largest | smallest normal | smallest above 0 | unit roundoff $u$ |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = "format", "bits", "bits of the fraction", "largest", "smallest normal", "smallest above 0"
+    lines = []
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         info = torch.finfo(dtype)
         fraction = round(-math.log2(info.eps))
         least = info.smallest_normal * info.eps
         cells = (info.bits, fraction, *map(short, (info.max, info.smallest_normal, least)))
         roundoff = f"2<sup>-{fraction + 1}</sup> = {short(info.eps / 2)}"
-        lines.append(f"| {str(dtype).removeprefix('torch.')} | {' | '.join(map(str, cells))} | {roundoff} |")
-    return "\n".join(lines)
+        lines.append((str(dtype).removeprefix("torch."), *cells, roundoff))
+    return table([*heads, "unit roundoff $u$"], lines)
 
 
 @maker
 def half_errors(_: Place) -> str:
     """A table: errors of y, dx and dweight at scale 1, over the least that the format allows."""
     columns = [(dtype, norm) for dtype in HALVES for norm in NORMS]
-    head = " | ".join(f"{dtype}, {NORMS[norm]}" for dtype, norm in columns)
-    lines = [f"| how | {head} |", "| --- " * (len(columns) + 1) + "|"]
+    lines = []
     for words, arm in ARMS.items():
         cells = []
         for dtype, norm in columns:
             line = one(ERRORS, **{"dtype": dtype, "norm": norm, "scale": "1.0", **PLAIN, **arm})
             factors = (float(line[q]) / float(line[f"least_{q}"]) for q in ("y", "dx", "dweight"))
             cells.append(", ".join(f"{factor:.1f}" for factor in factors))
-        lines.append(f"| {words} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append((words, *cells))
+    return table(["how", *(f"{dtype}, {NORMS[norm]}" for dtype, norm in columns)], lines)
 
 
 def curve(dtype: str, statistics: str, quantity: str) -> tuple[list[float], list[float]]:

@@ -5,6 +5,7 @@ from figures import figure_of
 from marks import Place, maker
 from matplotlib.figure import Figure
 from measured import one, where
+from tables import table
 
 from normlab.experiments.figures.style import NONE, PALETTE, figure, plain
 from normlab.experiments.stack_cases import PUBLISHED
@@ -31,8 +32,8 @@ def scales(_: Place, column: str, *stacks: str) -> str:
     for stack in stacks:
         lines = [one(SCALES, stack=stack, layer=str(layer)) for layer in LAYERS]
         cells = (f"{digits(float(line[column]))} ({digits(float(line[f'predicted_{column}']))})" for line in lines)
-        rows.append(f"| {' | '.join([stack, *cells])} |")
-    return "\n".join([f"| {' | '.join(header)} |", f"| {' | '.join(['---'] * len(header))} |", *rows])
+        rows.append((stack, *cells))
+    return table(header, rows)
 
 
 @maker
@@ -42,14 +43,8 @@ def published_sequence(_: Place) -> str:
     lines = where(SCALES, stack=NEAREST)
     measured = [digits(float(line[compared])) for line in lines]
     given = [f"{PUBLISHED[int(line['layer'])]:g}" if int(line["layer"]) in PUBLISHED else "..." for line in lines]
-    return "\n".join(
-        [
-            f"| layer | {' | '.join(line['layer'] for line in lines)} |",
-            f"| {' | '.join(['---'] * (len(lines) + 1))} |",
-            f"| published std | {' | '.join(given)} |",
-            f"| nearest stack, measured | {' | '.join(measured)} |",
-        ]
-    )
+    layers = (line["layer"] for line in lines)
+    return table(["layer", *layers], [("published std", *given), ("nearest stack, measured", *measured)])
 
 
 @maker

@@ -11,6 +11,7 @@ from marks import Place, maker
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from measured import one, rows, where
+from tables import table
 
 from normlab.experiments.figures.style import NONE, POST, PRE_LAYERNORM, figure, plain
 from normlab.experiments.text import rate
@@ -74,9 +75,8 @@ def losses(_: Place, path: str) -> str:
         alike = list(group)
         cells = [_cell([run for run in alike if float(run["lr"]) == lr]) for lr in size["rates"]]
         name = list(NAMES.values())[which] + (f", warm-up of {warmup} steps" if warmup else "")
-        lines.append(f"| {layers} | {name} | {' | '.join(cells)} |")
-    header = f"| layers | configuration | {' | '.join(f'rate {rate(lr)}' for lr in size['rates'])} |"
-    return "\n".join([header, "| " + " | ".join(["---"] * (len(size["rates"]) + 2)) + " |", *lines])
+        lines.append((layers, name, *cells))
+    return table(["layers", "configuration", *(f"rate {rate(lr)}" for lr in size["rates"])], lines)
 
 
 @maker
@@ -87,9 +87,8 @@ def initial_gradients(_: Place) -> str:
     for config, (theory, claim) in POWERS.items():
         norms = [float(one(INITIAL, config=config, layers=str(n))["gradient_norm"]) for n in depths]
         power = claim_of(claim)["words"].split(" (")[0]
-        lines.append(f"| {config} | {' | '.join(map(digits, norms))} | {power} | {theory} |")
-    header = f"| configuration | {' | '.join(f'{n} layers' for n in depths)} | power of depth | theory |"
-    return "\n".join([header, "| " + " | ".join(["---"] * (len(depths) + 3)) + " |", *lines])
+        lines.append((config, *map(digits, norms), power, theory))
+    return table(["configuration", *(f"{n} layers" for n in depths), "power of depth", "theory"], lines)
 
 
 @figure_of("A panel a depth: final loss against learning rate for Post-LN and Pre-LN, with the level of a trained run.")

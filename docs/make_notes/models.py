@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from listings import source
 from marks import ROOT, Place, maker
+from tables import table
 from torch import nn
 
 from normlab.models import Transformer, minimind
@@ -49,19 +50,16 @@ def minimind_norms(_: Place) -> str:
     groups: dict[str, list[nn.RMSNorm]] = {}
     for name, norm in norms().items():
         groups.setdefault(general(name), []).append(norm)
-    lines = [
-        "| name here | name in the checkpoint | numbers in a row | norms | parameters | eps | normalizes |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = "name here", "name in the checkpoint", "numbers in a row", "norms", "parameters", "eps", "normalizes"
+    lines = []
     for name, group in groups.items():
         checkpoint = published[f"{name}.weight".replace("N", "0")].replace(".0.", ".N.")
         (shape,) = {norm.normalized_shape for norm in group}
         (eps,) = {norm.eps for norm in group}
         count = sum(p.numel() for norm in group for p in norm.parameters())
-        cells = (f"`{name}`", f"`{checkpoint}`", shape[0], len(group), f"{count:,}", f"{eps:g}", ROLES[name])
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append((f"`{name}`", f"`{checkpoint}`", shape[0], len(group), f"{count:,}", f"{eps:g}", ROLES[name]))
     every = sum(p.numel() for norm in norms().values() for p in norm.parameters())
-    return "\n".join([*lines, f"| all | | | {len(norms())} | {every:,} | | |"])
+    return table(heads, [*lines, ("all", "", "", len(norms()), f"{every:,}", "", "")])
 
 
 @maker
@@ -82,7 +80,7 @@ def minimind_config(_: Place) -> str:
         "biases": "yes" if config.bias else "no",
         "parameters": f"{model().n_parameters():,}",
     }
-    return "\n".join(["| what | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return table(["what", "value"], rows.items())
 
 
 @maker

@@ -4,7 +4,8 @@ import numpy as np
 from figures import figure_of
 from marks import Place, maker
 from matplotlib.figure import Figure
-from worked import Array, table
+from tables import table
+from worked import Array
 
 from normlab import norms
 

@@ -5,6 +5,7 @@ from figures import figure_of
 from marks import Place, maker
 from matplotlib.figure import Figure
 from measured import one, where
+from tables import table
 
 SPEED = "docs/results/speed.csv"
 KEPT, DEFAULT = "bench/cpu-heap-kept.csv", "bench/cpu-heap-default.csv"
@@ -30,30 +31,30 @@ def ratio_interval(claim: str, condition: str) -> str:
     return f"{float(i['mean']):.2f} [{float(i['low']):.2f}, {float(i['high']):.2f}]"
 
 
-def table(group: str, claim: str, names: list[str], first: str) -> str:
+def compared(group: str, claim: str, names: list[str], first: str) -> str:
     """Times of both norms in both libraries, and LayerNorm's over RMSNorm's."""
     columns = [f"{library} {norm}" for library in LIBRARIES for norm in (*NORMS, "ratio")]
-    lines = [f"| {first} | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    lines = []
     for case in names:
         cells = []
         for library in LIBRARIES:
             cells += [f"{microseconds(group, case, f'{library} {norm}') / 1e3:.3g} ms" for norm in NORMS]
             cells.append(ratio_interval(claim, f"{library}, {case}"))
-        lines.append(f"| {case} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append((case, *cells))
+    return table([first, *columns], lines)
 
 
 @maker
 def norm_times(_: Place) -> str:
     """A table: forward and backward of single norms."""
-    return table("norms", "rmsnorm-7-64-faster", cases(), "dtype, rows x features")
+    return compared("norms", "rmsnorm-7-64-faster", cases(), "dtype, rows x features")
 
 
 @maker
 def step_times(_: Place) -> str:
     """A table: a training step and a decoding step of MiniMind."""
     rows = [
-        table(group, claim, [one(SPEED, group=group, contender="torch.nn RMSNorm")["case"]], "step of MiniMind")
+        compared(group, claim, [one(SPEED, group=group, contender="torch.nn RMSNorm")["case"]], "step of MiniMind")
         for group, claim in (("training", "rmsnorm-trains-6.9-faster"), ("decoding", "rmsnorm-decodes-faster"))
     ]
     return "\n".join([rows[0], *rows[1].splitlines()[2:]])
@@ -87,7 +88,7 @@ def against_torch(_: Place) -> str:
     ops = {"LayerNorm": "layer_norm", "RMSNorm": "rms_norm"}
     dtypes = ("float32", "bfloat16")
     head = [f"{norm}, {dtype}" for norm in ops for dtype in dtypes]
-    lines = [f"| rows x features | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
+    lines = []
     sizes = dict.fromkeys((line["rows"], line["dim"]) for line in where(KEPT, op="rms_norm", contender="torch.nn"))
     for rows, dim in sizes:
         cells = [
@@ -95,8 +96,8 @@ def against_torch(_: Place) -> str:
             for op in ops.values()
             for dtype in dtypes
         ]
-        lines.append(f"| {rows} x {dim} | {' | '.join(f'{float(cell):.1f}' for cell in cells)} |")
-    return "\n".join(lines)
+        lines.append((f"{rows} x {dim}", *(f"{float(cell):.1f}" for cell in cells)))
+    return table(["rows x features", *head], lines)
 
 
 @figure_of(

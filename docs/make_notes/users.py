@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from marks import Place, maker
+from tables import table
 
 # A name as people say it, and the prefix of its configuration in transformers.
 MODELS = {
@@ -78,7 +79,6 @@ def users(_: Place) -> str:
     import transformers
 
     package = f"transformers {'.'.join(transformers.__version__.split('.')[:2])}"
-    lines = [f"| model | class in {package} | subtracts the mean | learns | eps |", "| --- | --- | --- | --- | --- |"]
     rows = []
     for model in MODELS:
         norm = norm_of(model)
@@ -86,8 +86,9 @@ def users(_: Place) -> str:
         centres = subtracts_mean(kind)
         name = f"torch.nn.{kind.__name__}" if kind.__module__.startswith("torch.") else kind.__name__
         what = "yes: LayerNorm" if centres else "no: RMSNorm"
-        rows.append((not centres, f"| {model} | `{name}` | {what} | {learns(model)} | {eps_of(norm)} |"))
-    return "\n".join([*lines, *(line for _, line in sorted(rows, key=lambda row: row[0]))])
+        rows.append((not centres, (model, f"`{name}`", what, learns(model), eps_of(norm))))
+    heads = ["model", f"class in {package}", "subtracts the mean", "learns", "eps"]
+    return table(heads, (cells for _, cells in sorted(rows, key=lambda row: row[0])))
 
 
 def multiplied(kind: type) -> str:
@@ -113,8 +114,6 @@ def multiplied(kind: type) -> str:
 @maker
 def cast_orders(_: Place) -> str:
     """A table: in which order RMSNorms cast back and multiply."""
-    lines = ["| model | class in transformers | order |", "| --- | --- | --- |"]
-    for model in RMSNORMS:
-        kind = type(norm_of(model))
-        lines.append(f"| {model} | `{kind.__name__}` | {multiplied(kind)} |")
-    return "\n".join(lines)
+    kinds = {model: type(norm_of(model)) for model in RMSNORMS}
+    lines = ((model, f"`{kind.__name__}`", multiplied(kind)) for model, kind in kinds.items())
+    return table(["model", "class in transformers", "order"], lines)

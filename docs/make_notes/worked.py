@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from marks import Place, maker
 from numpy.typing import NDArray
+from tables import table
 
 from normlab import norms
 from normlab.spec import PRESETS, NormSpec
@@ -77,11 +78,6 @@ EXAMPLES = {
 def numbers(row: Array) -> str:
     """Numbers of a row, four digits."""
     return ", ".join(f"{value + 0.0:.4g}" for value in np.atleast_1d(np.round(row, 12)))
-
-
-def table(heads: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
 
 
 def _normalized(example: Example, kind: str) -> tuple[list[tuple[str, Array]], Array, Array]:
