@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from normlab.kernels import choice, cpu_plan
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,16 @@ def python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
         return subprocess.run(command, env=kept, capture_output=True, text=True, timeout=timeout, check=False)
 
     return run
+
+
+@pytest.fixture
+def forget_plans() -> Iterator[Callable[[], None]]:
+    """Forget how calls are carried out: at once, whenever it is called, and at the end of the test."""
+
+    def forget() -> None:
+        for plans in (cpu_plan.forward_plan, cpu_plan.backward_plan, choice._plans):
+            plans.cache_clear()
+
+    forget()
+    yield forget
+    forget()

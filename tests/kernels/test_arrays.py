@@ -42,8 +42,10 @@ def test_bits_are_those_of_tensors(rng, spec, dtype, shape, affine):
     x, dy, weight, bias = made(rng, shape, dtype, spec, affine)
     tensors: list[Any] = [None if a is None else torch.from_numpy(a) for a in (x, dy, weight, bias)]
     tx, tdy, tw, tb = tensors
-    forward = cpu.forward(tx, None, tw, tb, spec)
-    backward = cpu.backward(tdy, None, tx, tw, forward.stats, spec, None if tb is None else tb.dtype)
+    forward = cpu.forward(tx, None, tw, tb, tx.shape[0], tx.shape[1], spec)
+    backward = cpu.backward(
+        tdy, None, tx, tw, forward.stats, None if tb is None else tb.dtype, tx.shape[0], tx.shape[1], spec
+    )
     for got, want in zip(both(x, dy, weight, bias, spec), (forward.y, *backward), strict=True):
         if want is None:
             assert got is None
@@ -63,8 +65,8 @@ def test_without_a_kernel_the_definition_is_computed(rng, monkeypatch, spec, aff
     if way == "no Numba":
         monkeypatch.setattr(arrays, "unusable", lambda: "Numba is not installed")
     else:
-        monkeypatch.setattr("normlab.kernels.cpu_plan.run_forward", fails)
-        monkeypatch.setattr("normlab.kernels.cpu_plan.run_backward", fails)
+        monkeypatch.setattr("normlab.kernels.cpu_plan.forward_plan", fails)
+        monkeypatch.setattr("normlab.kernels.cpu_plan.backward_plan", fails)
     x, dy, weight, bias = made(rng, (9, 31), np.float64, spec, affine)
     given = [None if a is None else a.copy() for a in (x, dy, weight, bias)]
     definition = layernorm if spec.kind == "layernorm" else rmsnorm

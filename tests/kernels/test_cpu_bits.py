@@ -33,7 +33,6 @@ def at_the_end(tensor):
 
 name = NAME
 dtype = getattr(torch, name)
-wide = torch.float64 if dtype == torch.float64 else torch.float32
 # Every way to read and to write once: a parameter's code is the same whatever else there is.
 CASES = [("rmsnorm", True, False, True), ("layernorm", True, True, False), ("layernorm", False, True, False)]
 def random(*shape):
@@ -48,10 +47,11 @@ for kind, weighted, biased, added in CASES:
         w, dw = (random(n) if weighted else 0 for _ in range(2))
         b, db = (random(n) if biased else 0 for _ in range(2))
         stats = at_the_end(torch.empty(rows, 2 if kind == "layernorm" else 1, dtype=torch.float64))
-        plan = cpu_plan.plan(name, name if weighted else "", name if biased else "", added, added, spec)
-        partial = at_the_end(torch.empty(cpu_plan.partial_length(rows, n, weighted + biased), dtype=wide))
-        cpu_plan.run_forward(plan, rows, n, x, r, w, b, y, t, stats)
-        cpu_plan.run_backward(plan, rows, n, dy, dt, t or x, w, stats, dx, partial, dw, db)
+        call = name, name if weighted else "", name if biased else "", added, spec, rows, n, torch.get_num_threads()
+        forward, backward = cpu_plan.forward_plan(*call), cpu_plan.backward_plan(*call)
+        partial = at_the_end(torch.empty(backward.partial, dtype=torch.uint8))
+        cpu_plan.run_forward(forward, x, r, w, b, y, t, stats)
+        cpu_plan.run_backward(backward, dy, dt, t or x, w, stats, dx, partial, dw, db)
 print("within bounds")
 """
 
@@ -82,10 +82,10 @@ def drawn(kind, rows, n, dtype):
 
 def both_ways(kind, x, residual, weight, bias, dy, dtotal):
     """{name: result} of the two kernels."""
-    y, total, stats = cpu.forward(x, residual, weight, bias, SPECS[kind])
+    y, total, stats = cpu.forward(x, residual, weight, bias, x.shape[0], x.shape[1], SPECS[kind])
     assert total is not None
     dx, dweight, dbias = cpu.backward(
-        dy, dtotal, total, weight, stats, SPECS[kind], None if bias is None else bias.dtype
+        dy, dtotal, total, weight, stats, None if bias is None else bias.dtype, x.shape[0], x.shape[1], SPECS[kind]
     )
     found = {"y": y, "total": total, "stats": stats, "dx": dx, "dweight": dweight, "dbias": dbias}
     return {name: t for name, t in found.items() if t is not None}
@@ -149,15 +149,18 @@ def test_where_a_tensor_lies_does_not_matter(kind, n, dtype):
 
 @pytest.mark.parametrize("kind", SPECS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_stores_past_the_caches_write_the_same(kind, dtype, on_threads, monkeypatch):
+def test_stores_past_the_caches_write_the_same(kind, dtype, on_threads, monkeypatch, forget_plans):
     """A later reader on another core must find them, which takes a fence."""
     # 3 rows more than fours, and 3 tiles a row in each dtype.
     given = drawn(kind, 403, 96, dtype)
     monkeypatch.setattr(cpu_plan, "CACHE_SIZE", 1 << 60)
     expected = both_ways(kind, *given)
-    streamed, streams = [], cpu_plan._streams
-    monkeypatch.setattr(cpu_plan, "_streams", lambda *a: streamed.append(streams(*a)) or streamed[-1])
+    streamed = []
+    for name in ("run_forward", "run_backward"):
+        run = getattr(cpu_plan, name)
+        monkeypatch.setattr(cpu_plan, name, lambda plan, *a, run=run: (streamed.append(plan.streams), run(plan, *a)))
     monkeypatch.setattr(cpu_plan, "CACHE_SIZE", 0)
+    forget_plans()
     for threads in (1, 2):
         on_threads(threads)
         assert_same_bits(both_ways(kind, *given), expected)

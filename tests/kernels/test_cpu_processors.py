@@ -25,8 +25,10 @@ def results(dtype):
             x, dy = torch.randn(2, rows, n).to(dtype)
             weight, bias = torch.randn(2, n).to(dtype)
             biased = bias if spec.bias else None
-            forward = cpu.forward(x, None, weight, biased, spec)
-            backward = cpu.backward(dy, None, x, weight, forward.stats, spec, None if biased is None else biased.dtype)
+            forward = cpu.forward(x, None, weight, biased, rows, n, spec)
+            backward = cpu.backward(
+                dy, None, x, weight, forward.stats, None if biased is None else biased.dtype, rows, n, spec
+            )
             found += [forward.y, forward.stats, *(g for g in backward if g is not None)]
     return found
 
@@ -35,7 +37,7 @@ def results(dtype):
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the processors are x86 ones")
 @pytest.mark.parametrize("processor", PROCESSORS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_same_bits_on_another_processor(processor, dtype, monkeypatch, tmp_path):
+def test_the_same_bits_on_another_processor(processor, dtype, monkeypatch, tmp_path, forget_plans):
     here = results(dtype)
     monkeypatch.setattr(cpu_build, "_machine", lambda: PROCESSORS[processor])
     monkeypatch.setattr(cpu_build, "_addresses", {})
@@ -43,6 +45,7 @@ def test_the_same_bits_on_another_processor(processor, dtype, monkeypatch, tmp_p
     monkeypatch.setattr(cpu_build, "_engines", engines)
     monkeypatch.setattr(cpu_build, "_digest", lambda: processor.replace(" ", ""))
     monkeypatch.setenv("NORMLAB_CACHE", str(tmp_path))
+    forget_plans()
     there = results(dtype)
     assert len(engines) == 4  # compiled anew: forward and backward of both
     for ours, theirs in zip(here, there, strict=True):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from normlab.kernels import cpu_plan
 from normlab.kernels.cpu_build import BuildError, unusable
 from normlab.kernels.cpu_plan import EPSILON
+from normlab.kernels.cpu_threads import threads
 from normlab.spec import NormSpec
 
 Array = NDArray[np.floating]
@@ -62,18 +63,17 @@ def forward(x: Array, weight: Array | None, bias: Array | None, spec: NormSpec) 
         if p is not None and p.dtype != x.dtype:
             raise TypeError(f"weight and bias must have the dtype of x, {x.dtype}, got {p.dtype}")
     if x.size and unusable() is None:
-        rows, n = x.shape
-        name = NAMES[x.dtype]
-        plan = cpu_plan.plan(
-            name, name if weight is not None else "", name if bias is not None else "", False, False, spec
-        )
-        y, stats = np.empty_like(x), np.empty((rows, 1 + plan.forward.layer))
-        at = _address(x), _address(weight), _address(stats)
         try:
-            cpu_plan.run_forward(plan, rows, n, at[0], 0, at[1], _address(bias), _address(y), 0, at[2])
-            return y, Kept(x, weight, spec, bias is not None, stats, at)
+            name = NAMES[x.dtype]
+            w, b = name if weight is not None else "", name if bias is not None else ""
+            plan = cpu_plan.forward_plan(name, w, b, False, spec, *x.shape, threads())
         except BuildError:
             pass
+        else:
+            y, stats = np.empty_like(x), np.empty((plan.rows, plan.columns))
+            at = _address(x), _address(weight), _address(stats)
+            cpu_plan.run_forward(plan, at[0], 0, at[1], _address(bias), _address(y), 0, at[2])
+            return y, Kept(x, weight, spec, bias is not None, stats, at)
     y, stats = _plain_forward(x, weight, bias, spec)
     return y, Kept(x, weight, spec, bias is not None, stats, (0, 0, 0))
 
@@ -83,21 +83,22 @@ def backward(dy: Array, kept: Kept) -> tuple[Array, Array | None, Array | None]:
     x, weight, spec, biased, stats, at = kept
     if not at[0]:
         return _plain_backward(dy, x, weight, stats, spec, biased)
-    rows, n = x.shape
-    name = NAMES[x.dtype]
-    plan = cpu_plan.plan(name, name if weight is not None else "", name if biased else "", False, False, spec)
+    n, size = x.shape[1], x.itemsize
+    try:
+        name = NAMES[x.dtype]
+        w, b = name if weight is not None else "", name if biased else ""
+        plan = cpu_plan.backward_plan(name, w, b, False, spec, *x.shape, threads())
+    except BuildError:
+        return _plain_backward(dy, x, weight, stats, spec, biased)
     dx = np.empty_like(x)
     # The sums that are returned, and behind them the sums of blocks.
     sums = n * ((weight is not None) + biased)
-    room = np.empty(sums + cpu_plan.partial_length(rows, n, (weight is not None) + biased), x.dtype)
-    start, size = _address(room), x.itemsize
+    room = np.empty(sums + plan.partial // size, x.dtype)
+    start = _address(room)
     at_weight, at_bias = start if weight is not None else 0, start + size * (sums - n) if biased else 0
-    try:
-        cpu_plan.run_backward(
-            plan, rows, n, _address(dy), 0, at[0], at[1], at[2], _address(dx), start + size * sums, at_weight, at_bias
-        )
-    except BuildError:
-        return _plain_backward(dy, x, weight, stats, spec, biased)
+    cpu_plan.run_backward(
+        plan, _address(dy), 0, at[0], at[1], at[2], _address(dx), start + size * sums, at_weight, at_bias
+    )
     return dx, room[:n] if weight is not None else None, room[sums - n : sums] if biased else None
 
 

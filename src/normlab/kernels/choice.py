@@ -8,12 +8,14 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from normlab import _check
-from normlab.kernels import cpu, gpu, torch_ops
+from normlab.kernels import cpu, cpu_plan, cpu_threads, gpu, torch_ops
+from normlab.kernels.cpu_build import BuildError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from normlab.kernels.cpu_plan import BackwardPlan, ForwardPlan
     from normlab.kernels.fused import Backward, Forward
     from normlab.spec import NormSpec
 
@@ -30,7 +32,14 @@ class Passes(Protocol):
         ...
 
     def forward(
-        self, x: "Tensor", residual: "Tensor | None", weight: "Tensor | None", bias: "Tensor | None", spec: "NormSpec"
+        self,
+        x: "Tensor",
+        residual: "Tensor | None",
+        weight: "Tensor | None",
+        bias: "Tensor | None",
+        rows: int,
+        n: int,
+        spec: "NormSpec",
     ) -> "Forward":
         """See `fused`."""
         ...
@@ -42,8 +51,10 @@ class Passes(Protocol):
         x: "Tensor",
         weight: "Tensor | None",
         stats: "Tensor",
-        spec: "NormSpec",
         bias_dtype: "torch.dtype | None",
+        rows: int,
+        n: int,
+        spec: "NormSpec",
     ) -> "Backward":
         """See `fused`."""
         ...
@@ -155,6 +166,54 @@ def _choose_on_cpu(
 ) -> Choice:
     """There the answer depends on little, and is asked for at every call."""
     return _choice(cpu, unfusable(x, weight, bias, spec, which) or unusable)
+
+
+class Plans(NamedTuple):
+    """Of the two passes, the backward pass without a gradient of the sum."""
+
+    forward: "ForwardPlan"
+    backward: "BackwardPlan"
+
+
+@lru_cache(maxsize=4096)
+def _plans(
+    x: "torch.dtype",
+    weight: "torch.dtype | None",
+    bias: "torch.dtype | None",
+    added: bool,
+    spec: "NormSpec",
+    rows: int,
+    n: int,
+    workers: int,
+    which: str,
+    unusable: str | None,
+) -> "Plans | None":
+    if x not in cpu.NAMES or _choose_on_cpu(x, weight, bias, spec, which, unusable).kernel is None:
+        return None
+    names = [cpu.NAMES[x], *("" if p is None else cpu.NAMES[p] for p in (weight, bias))]
+    try:
+        return Plans(
+            cpu_plan.forward_plan(*names, added, spec, rows, n, workers),
+            cpu_plan.backward_plan(*names, False, spec, rows, n, workers),
+        )
+    except BuildError:
+        return None
+
+
+def plans_on_cpu(
+    x: "Tensor",
+    residual: "Tensor | None",
+    weight: "Tensor | None",
+    bias: "Tensor | None",
+    rows: int,
+    n: int,
+    spec: "NormSpec",
+) -> "Plans | None":
+    """The plans of a call on CPU tensors, in one look at what is known already; None where `choose` and the kernel that
+    it names must be asked."""
+    w, b = None if weight is None else weight.dtype, None if bias is None else bias.dtype
+    added = residual is not None
+    return _plans(x.dtype, w, b, added, spec, rows, n, cpu_threads.threads(), _chosen, cpu.unusable())
 
 
 def choose(

@@ -24,10 +24,6 @@ def refusal(
     return unusable() if x.is_cpu else f"input is on {x.device}"
 
 
-def _name(tensor: Tensor | None) -> str:
-    return "" if tensor is None else NAMES[tensor.dtype]
-
-
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
@@ -46,30 +42,48 @@ def _room(size: int) -> Tensor:
     """Memory of that many bytes. Small ones are kept for the thread's next call, which saves the page faults."""
     room = getattr(_kept, "room", None)
     if room is None or room.shape[0] < size:
-        room = torch.empty(size, dtype=torch.uint8)
+        room = torch.empty(size, dtype=torch.uint8, device="cpu")
         if size <= KEPT_AT_MOST:
             _kept.room = room
     return room
 
 
-def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Forward:
-    """See `fused`. All tensors are contiguous, and x is (rows, n)."""
-    rows, n = x.shape
-    plan = cpu_plan.plan(NAMES[x.dtype], _name(weight), _name(bias), residual is not None, False, spec)
+def forward(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
+) -> Forward:
+    """See `fused`."""
+    if not rows * n:
+        stats = x.new_empty((rows, 1 + (spec.kind == "layernorm")), dtype=torch.float64)
+        return Forward(torch.empty_like(x), None if residual is None else torch.empty_like(x), stats)
+    w, b = "" if weight is None else NAMES[weight.dtype], "" if bias is None else NAMES[bias.dtype]
+    try:
+        added = residual is not None
+        plan = cpu_plan.forward_plan(NAMES[x.dtype], w, b, added, spec, rows, n, cpu_threads.threads())
+    except BuildError as error:
+        _warn(str(error))
+        return plain.forward(x, residual, weight, bias, rows, n, spec)
+    return run_forward(plan, x, residual, weight, bias)
+
+
+def run_forward(
+    plan: cpu_plan.ForwardPlan, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> Forward:
+    """`forward` of a call that is planned."""
     y = torch.empty_like(x)
     total = None if residual is None else torch.empty_like(x)
-    stats = x.new_empty((rows, 1 + plan.forward.layer), dtype=torch.float64)
-    if x.numel():
-        workers = cpu_threads.threads()
-        scratch = None if residual is None else _room(plan.size * cpu_plan.scratch_length(n, workers))
-        try:
-            cpu_plan.run_forward(
-                plan, rows, n, x.data_ptr(), _address(residual), _address(weight), _address(bias), y.data_ptr(),
-                _address(total), stats.data_ptr(), _address(scratch), workers,
-            )  # fmt: skip
-        except BuildError as error:
-            _warn(str(error))
-            return plain.forward(x, residual, weight, bias, spec)
+    # In two thirds of the time of new_empty.
+    stats = x.new_empty_strided((plan.rows, plan.columns), (plan.columns, 1), dtype=torch.float64)
+    room = None if residual is None else _room(plan.scratch)
+    cpu_plan.run_forward(
+        plan, x.data_ptr(), _address(residual), _address(weight), _address(bias), y.data_ptr(), _address(total),
+        stats.data_ptr(), _address(room),
+    )  # fmt: skip
     return Forward(y, total, stats)
 
 
@@ -79,29 +93,48 @@ def backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
+    bias_dtype: torch.dtype | None,
+    rows: int,
+    n: int,
     spec: NormSpec,
+) -> Backward:
+    """See `fused`."""
+    if not rows * n:
+        dweight = None if weight is None else torch.zeros_like(weight)
+        dbias = None if bias_dtype is None else x.new_zeros(n, dtype=bias_dtype)
+        return Backward(torch.empty_like(x), dweight, dbias)
+    w, b = "" if weight is None else NAMES[weight.dtype], "" if bias_dtype is None else NAMES[bias_dtype]
+    try:
+        added = dtotal is not None
+        plan = cpu_plan.backward_plan(NAMES[x.dtype], w, b, added, spec, rows, n, cpu_threads.threads())
+    except BuildError as error:
+        _warn(str(error))
+        return plain.backward(dy, dtotal, x, weight, stats, bias_dtype, rows, n, spec)
+    return run_backward(plan, dy, dtotal, x, weight, stats, bias_dtype)
+
+
+def run_backward(
+    plan: cpu_plan.BackwardPlan,
+    dy: Tensor,
+    dtotal: Tensor | None,
+    x: Tensor,
+    weight: Tensor | None,
+    stats: Tensor,
     bias_dtype: torch.dtype | None,
 ) -> Backward:
-    """See `fused`. All tensors are contiguous; x is what was normalized: the sum, where a residual was added."""
-    rows, n = x.shape
-    bias = "" if bias_dtype is None else NAMES[bias_dtype]
-    plan = cpu_plan.plan(NAMES[x.dtype], _name(weight), bias, False, dtotal is not None, spec)
+    """`backward` of a call that is planned."""
     dx = torch.empty_like(x)
     dweight = None if weight is None else torch.empty_like(weight)
-    dbias = None if bias_dtype is None else x.new_empty(n, dtype=bias_dtype)
-    if x.numel():
-        parameters = (weight is not None) + (bias_dtype is not None)
-        partial = _room(plan.wide * cpu_plan.partial_length(rows, n, parameters))
-        try:
-            cpu_plan.run_backward(
-                plan, rows, n, dy.data_ptr(), _address(dtotal), x.data_ptr(), _address(weight), stats.data_ptr(),
-                dx.data_ptr(), partial.data_ptr(), _address(dweight), _address(dbias),
-            )  # fmt: skip
-        except BuildError as error:
-            _warn(str(error))
-            return plain.backward(dy, dtotal, x, weight, stats, spec, bias_dtype)
-    else:
-        for sums in (dweight, dbias):
-            if sums is not None:
-                sums.zero_()
+    dbias = None
+    if bias_dtype is not None:
+        if weight is not None and weight.dtype is bias_dtype:
+            dbias = torch.empty_like(weight)
+        else:
+            dbias = x.new_empty(plan.n, dtype=bias_dtype)
+    # In a variable, so that it lives until the kernel has run.
+    room = _room(plan.partial)
+    cpu_plan.run_backward(
+        plan, dy.data_ptr(), _address(dtotal), x.data_ptr(), _address(weight), stats.data_ptr(), dx.data_ptr(),
+        room.data_ptr(), _address(dweight), _address(dbias),
+    )  # fmt: skip
     return Backward(dx, dweight, dbias)

@@ -4,10 +4,11 @@ Nothing here knows tensors: buffers are addresses of row-major memory, so that N
 served alike.
 """
 
-import ctypes
 import os
 import struct
+from ctypes import create_string_buffer
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from normlab.kernels import cpu_threads
@@ -26,10 +27,16 @@ MOST_BLOCKS = 128
 
 _pack_forward = struct.Struct(f"={len(FORWARD) - 2}q2d").pack
 _pack_backward = struct.Struct(f"={len(BACKWARD) - 1}qd").pack
+FORWARD_SIZE, BACKWARD_SIZE = 8 * len(FORWARD), 8 * len(BACKWARD)
 
 
 def _cache_size() -> int:
-    """Of the last level, in bytes."""
+    """Of the last level that one core sees, in bytes."""
+    try:
+        # Some versions of glibc give the sum over all groups of cores.
+        return 1024 * int(Path("/sys/devices/system/cpu/cpu0/cache/index3/size").read_text().strip().removesuffix("K"))
+    except (OSError, ValueError):
+        pass
     try:
         found = os.sysconf("SC_LEVEL3_CACHE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -38,40 +45,6 @@ def _cache_size() -> int:
 
 
 CACHE_SIZE = _cache_size()
-
-
-class Plan(NamedTuple):
-    """What is known of a call before its shape: element sizes in bytes, and the numbers of the spec."""
-
-    forward: Variant
-    backward: Variant
-    size: int
-    wide: int
-    eps: float
-    offset: float
-
-
-@lru_cache(maxsize=1024)
-def plan(x: str, weight: str, bias: str, add: bool, add_gradient: bool, spec: NormSpec) -> Plan:
-    """The plan for element types, by torch's names ("" where there is none).
-
-    Args:
-        add: a residual is added before the norm.
-        add_gradient: a gradient of the sum comes in.
-        spec: of kind "layernorm" or "rmsnorm".
-    """
-    wide = "float64" if x == "float64" else "float32"
-    rest = (x, weight, bias)
-    options = (spec.offset != 0, SIZES[x] == 2 and spec.scale_dtype != "stats")
-    layer = spec.kind == "layernorm"
-    return Plan(
-        Variant("forward", layer, *rest, add, *options),
-        Variant("backward", layer, *rest, add_gradient, *options),
-        SIZES[x],
-        SIZES[wide],
-        EPSILON[wide] if spec.eps is None else spec.eps,
-        spec.offset,
-    )
 
 
 def block_of(rows: int, n: int) -> int:
@@ -87,19 +60,17 @@ def partial_length(rows: int, n: int, parameters: int) -> int:
     return parameters * -(-rows // block_of(rows, n)) * (-(-n // 32) * 32)
 
 
-def _streams(rows: int, n: int, size: int, written: int) -> bool:
-    """Whether to write past the caches: x, y, dy and dx, which one step of training goes over, do not fit there."""
-    return 4 * rows * n * size >= CACHE_SIZE and n * size % 64 == 0 and written % 64 == 0
+def _streams(rows: int, n: int, size: int) -> bool:
+    """Whether to write past the caches: x, y, dy and dx, which one step of training goes over, do not fit there.
+
+    That takes rows, and so a tensor, that begin at multiples of 64 bytes.
+    """
+    return 4 * rows * n * size >= CACHE_SIZE and n * size % 64 == 0
 
 
-def scratch_length(n: int, workers: int) -> int:
-    """Elements that a forward pass with a residual needs beside its results: up to four rows for each thread."""
-    return 4 * n * workers
-
-
-def _team(numbers: int) -> int:
-    """How many threads may share the work."""
-    return 1 if numbers < PARALLEL_FROM else cpu_threads.threads()
+def _team(numbers: int, workers: int) -> int:
+    """How many of at most `workers` threads share the work."""
+    return 1 if numbers < PARALLEL_FROM else workers
 
 
 def _chunk(numbers: int, team: int, least: int = 1) -> int:
@@ -111,41 +82,127 @@ def _chunk(numbers: int, team: int, least: int = 1) -> int:
     return min(max(numbers // (2 * team), least), MOST_CHUNK)
 
 
-def _run(variant: Variant, arguments: bytes, teammates: int) -> None:
-    # The buffer is written to: threads count in it. It must be this call's own.
-    cpu_threads.run(address(variant), ctypes.create_string_buffer(arguments, len(arguments)), teammates)
+class ForwardPlan(NamedTuple):
+    """All that is known of a forward pass before there are buffers.
+
+    Attributes:
+        code: address of the machine code.
+        rows, n: of x.
+        chunk: rows that a thread takes at a time.
+        streams: whether results are written past the caches, where their addresses allow it.
+        team: on how many threads.
+        eps, offset: of the spec.
+        columns: of the statistics.
+        scratch: bytes of room that a pass with a residual needs beside its results; 0 without one.
+    """
+
+    code: int
+    rows: int
+    n: int
+    chunk: int
+    streams: bool
+    team: int
+    eps: float
+    offset: float
+    columns: int
+    scratch: int
+
+
+class BackwardPlan(NamedTuple):
+    """All that is known of a backward pass before there are buffers.
+
+    Attributes:
+        code, rows, n, streams, team, offset: as in ForwardPlan.
+        block: rows of a block of dweight's sum.
+        chunk: blocks that a thread takes at a time.
+        partial: bytes of room for the sums of the blocks.
+    """
+
+    code: int
+    rows: int
+    n: int
+    block: int
+    chunk: int
+    streams: bool
+    team: int
+    offset: float
+    partial: int
+
+
+def _code(direction: str, x: str, weight: str, bias: str, add: bool, spec: NormSpec) -> int:
+    cast = SIZES[x] == 2 and spec.scale_dtype != "stats"
+    return address(Variant(direction, spec.kind == "layernorm", x, weight, bias, add, spec.offset != 0, cast))
+
+
+@lru_cache(maxsize=4096)
+def forward_plan(
+    x: str, weight: str, bias: str, add: bool, spec: NormSpec, rows: int, n: int, workers: int
+) -> ForwardPlan:
+    """The plan of a forward pass; compiles its code where needed.
+
+    Args:
+        x, weight, bias: element types, by torch's names ("" where there is none).
+        add: a residual is added before the norm.
+        spec: of kind "layernorm" or "rmsnorm".
+        rows, n: of x, at least one number.
+        workers: threads there are for it.
+
+    Raises:
+        BuildError: for code that cannot be compiled.
+    """
+    size, team = SIZES[x], _team(rows * n, workers)
+    chunk = max(1, _chunk(rows * n, team, LEAST_CHUNK) // n)
+    chunk -= chunk % 4 if chunk > 4 else 0
+    team = min(team, -(-rows // chunk))
+    eps = EPSILON["float64" if x == "float64" else "float32"] if spec.eps is None else spec.eps
+    return ForwardPlan(
+        _code("forward", x, weight, bias, add, spec),
+        *(rows, n, chunk, _streams(rows, n, size), team, eps, spec.offset, 1 + (spec.kind == "layernorm")),
+        # Up to four rows for each thread.
+        4 * n * team * size if add else 0,
+    )
+
+
+@lru_cache(maxsize=4096)
+def backward_plan(
+    x: str, weight: str, bias: str, add: bool, spec: NormSpec, rows: int, n: int, workers: int
+) -> BackwardPlan:
+    """The plan of a backward pass; as `forward_plan`, but `add` says that a gradient of the sum comes in."""
+    block, team = block_of(rows, n), _team(rows * n, workers)
+    blocks = -(-rows // block)
+    chunk = max(1, _chunk(rows * n, team) // (block * n))
+    sums = partial_length(rows, n, (weight != "") + (bias != ""))
+    return BackwardPlan(
+        _code("backward", x, weight, bias, add, spec),
+        *(rows, n, block, chunk, _streams(rows, n, SIZES[x]), min(team, -(-blocks // chunk)), spec.offset),
+        sums * max(SIZES[x], 4),
+    )
 
 
 def run_forward(
-    plan: Plan, rows: int, n: int, x: int, residual: int, weight: int, bias: int, y: int, total: int, stats: int,
-    scratch: int = 0, workers: int = 1 << 16,
-) -> None:  # fmt: skip
+    plan: ForwardPlan, x: int, residual: int, weight: int, bias: int, y: int, total: int, stats: int, scratch: int = 0
+) -> None:
     """Fill y, total (with a residual) and stats, all (rows, n) but stats: see `fused`. Addresses, 0 for none.
 
-    With a residual `scratch` is room for `scratch_length` elements, for at most `workers` threads.
+    With a residual `scratch` is room for `plan.scratch` bytes.
     """
-    team = _team(rows * n)
-    chunk = max(1, _chunk(rows * n, team, LEAST_CHUNK) // n)
-    chunk -= chunk % 4 if chunk > 4 else 0
     # A sum that goes past the caches needs a place to wait in.
-    streaming = _streams(rows, n, plan.size, y | total) and bool(scratch or not residual)
+    streaming = plan.streams and (y | total) % 64 == 0 and (scratch != 0 or not residual)
     arguments = _pack_forward(
-        0, rows, n, chunk, streaming, 0,
+        0, plan.rows, plan.n, plan.chunk, streaming, 0,
         x, residual, weight, bias, y, total, scratch, stats, plan.eps, plan.offset,
     )  # fmt: skip
-    _run(plan.forward, arguments, min(team, -(-rows // chunk), workers))
+    # The buffer is written to: threads count in it. It must be this call's own.
+    cpu_threads.run(plan.code, create_string_buffer(arguments, FORWARD_SIZE), plan.team)
 
 
 def run_backward(
-    plan: Plan, rows: int, n: int, dy: int, dtotal: int, x: int, weight: int, stats: int, dx: int, partial: int,
-    dweight: int, dbias: int,
+    plan: BackwardPlan, dy: int, dtotal: int, x: int, weight: int, stats: int, dx: int, partial: int, dweight: int,
+    dbias: int,
 ) -> None:  # fmt: skip
-    """Fill dx, dweight and dbias. `partial` is room for `partial_length` numbers of the dtype one computes in."""
-    block, team = block_of(rows, n), _team(rows * n)
-    blocks = -(-rows // block)
-    chunk = max(1, _chunk(rows * n, team) // (block * n))
+    """Fill dx, dweight and dbias. `partial` is room for `plan.partial` bytes."""
     arguments = _pack_backward(
-        0, 0, rows, n, block, chunk, _streams(rows, n, plan.size, dx),
+        0, 0, plan.rows, plan.n, plan.block, plan.chunk, plan.streams and dx % 64 == 0,
         dy, dtotal, x, weight, stats, dx, partial, dweight, dbias, plan.offset,
     )  # fmt: skip
-    _run(plan.backward, arguments, min(team, -(-blocks // chunk)))
+    cpu_threads.run(plan.code, create_string_buffer(arguments, BACKWARD_SIZE), plan.team)

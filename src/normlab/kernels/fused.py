@@ -1,11 +1,16 @@
 """What a fused kernel computes: RMSNorm or LayerNorm over rows, with or without a residual added first.
 
-The kernels for the CPU and for the GPU are modules with the same two functions over contiguous (rows, n) tensors,
+The kernels for the CPU and for the GPU are modules with the same two functions,
 
-    forward(x, residual, weight, bias, spec) -> Forward
-    backward(dy, dtotal, x, weight, stats, spec, bias_dtype) -> Backward
+    forward(x, residual, weight, bias, rows, n, spec) -> Forward
+    backward(dy, dtotal, x, weight, stats, bias_dtype, rows, n, spec) -> Backward
 
-and for a row x of n numbers, with the statistics and the arithmetic in float32 (float64 for float64):
+All tensors are contiguous. x, residual, dy and dtotal, all of one dtype, are of one shape, which holds `rows` rows of n
+numbers in its memory; weight and bias hold n. What was normalized is the x of the backward pass: the sum, where a
+residual was added; `dtotal` is the gradient that comes to the sum from elsewhere, `bias_dtype` the dtype of dbias, None
+where there is no bias.
+
+For a row x of n numbers, with the statistics and the arithmetic in float32 (float64 for float64):
 
     total = round(x + residual)                       x itself without a residual
     m     = mean(total) (LayerNorm), 0 (RMSNorm)
@@ -27,8 +32,8 @@ class Forward(NamedTuple):
     """What a forward pass gives.
 
     Attributes:
-        y: (rows, n), of x's dtype.
-        total: x + residual, (rows, n), of x's dtype; None without a residual.
+        y: of x's shape and dtype.
+        total: x + residual, of x's shape and dtype; None without a residual.
         stats: float64, (rows, 1) with rstd, or for LayerNorm (rows, 2) with mean and rstd.
     """
 
@@ -41,8 +46,9 @@ class Backward(NamedTuple):
     """What flows back.
 
     Attributes:
-        dx: (rows, n), of x's dtype: the gradient by x, which is that by the residual too.
-        dweight, dbias: (n,), of their parameter's dtype; None where there is none.
+        dx: of x's shape and dtype: the gradient by x, which is that by the residual too.
+        dweight: of weight's shape and dtype; None without a weight.
+        dbias: n numbers of `bias_dtype`; None without a bias.
     """
 
     dx: Tensor

@@ -83,18 +83,19 @@ def refusal(
     return None
 
 
-def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Forward:
-    """The forward pass of `normlab.kernels.fused`, of a call that is not refused.
-
-    Args:
-        x: (rows, n), contiguous.
-        residual: (rows, n), contiguous, of x's dtype, or None.
-        weight, bias: (n,), contiguous, or None: a scale of 1, nothing added.
-        spec: what to compute.
-    """
+def forward(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
+) -> Forward:
+    """The forward pass of `normlab.kernels.fused`, of a call that is not refused."""
     from normlab.kernels import gpu_launch
 
-    return gpu_launch.forward(x, residual, weight, bias, spec)
+    return gpu_launch.forward(x, residual, weight, bias, rows, n, spec)
 
 
 def backward(
@@ -103,20 +104,12 @@ def backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    spec: NormSpec,
     bias_dtype: torch.dtype | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
 ) -> Backward:
-    """The backward pass of `normlab.kernels.fused`.
-
-    Args:
-        dy: (rows, n), contiguous: the gradient by y.
-        dtotal: (rows, n), contiguous: the gradient by total from elsewhere, or None.
-        x: (rows, n), contiguous: what was normalized (total, where there was a residual).
-        weight: (n,), as in the forward pass.
-        stats: of the forward pass.
-        spec: what was computed.
-        bias_dtype: the dtype in which dbias is wanted, or None where there is no bias.
-    """
+    """The backward pass of `normlab.kernels.fused`."""
     from normlab.kernels import gpu_launch
 
-    return gpu_launch.backward(dy, dtotal, x, weight, stats, spec, bias_dtype)
+    return gpu_launch.backward(dy, dtotal, x, weight, stats, bias_dtype, rows, n, spec)

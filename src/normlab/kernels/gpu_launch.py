@@ -151,9 +151,16 @@ def _on_device(x: Tensor) -> Any:
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
-def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Forward:
+def forward(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
+) -> Forward:
     """As `normlab.kernels.gpu.forward`."""
-    rows, n = x.shape
     how = _arithmetic(x, weight, spec)
     y = torch.empty_like(x)
     total = None if residual is None else torch.empty_like(x)
@@ -186,11 +193,12 @@ def backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    spec: NormSpec,
     bias_dtype: torch.dtype | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
 ) -> Backward:
     """As `normlab.kernels.gpu.backward`."""
-    rows, n = x.shape
     dx = torch.empty_like(x)
     dweight = None if weight is None else torch.empty_like(weight)
     dbias = None if bias_dtype is None else x.new_empty(n, dtype=bias_dtype)

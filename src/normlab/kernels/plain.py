@@ -24,14 +24,26 @@ def _moments(x: Tensor, spec: NormSpec) -> tuple[Tensor, Tensor, Tensor]:
     return mean, c, torch.rsqrt(c.square().mean(-1, keepdim=True) + eps)
 
 
-def forward(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec) -> Forward:
+def _vector(p: Tensor | None) -> Tensor | None:
+    return None if p is None else p.reshape(-1)
+
+
+def forward(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
+) -> Forward:
     """See `fused`."""
     total = None if residual is None else x + residual
-    x = x if total is None else total
-    mean, _, rstd = _moments(x, spec)
+    flat = (x if total is None else total).reshape(rows, n)
+    mean, _, rstd = _moments(flat, spec)
     stats = torch.cat([mean, rstd], -1) if spec.kind == "layernorm" else rstd
-    y = torch_ops.norm(x, [x.shape[-1]], weight, bias, spec)
-    return Forward(y, total, stats.to(torch.float64))
+    y = torch_ops.norm(flat, [n], _vector(weight), _vector(bias), spec)
+    return Forward(y.reshape(x.shape), total, stats.to(torch.float64))
 
 
 def backward(
@@ -40,21 +52,23 @@ def backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    spec: NormSpec,
     bias_dtype: torch.dtype | None,
+    rows: int,
+    n: int,
+    spec: NormSpec,
 ) -> Backward:
     """See `fused`. The statistics are taken again, from x, so that a derivative finds its way to it."""
-    _, c, s = _moments(x, spec)
-    h, d = c * s, dy.to(c.dtype)
+    _, c, s = _moments(x.reshape(rows, n), spec)
+    h, d = c * s, dy.reshape(rows, n).to(c.dtype)
     u = d
     if weight is not None:
-        g = weight.to(c.dtype) + spec.offset
+        g = weight.reshape(n).to(c.dtype) + spec.offset
         # As the kernels: the rounding of the scale is seen, that of the normalized value is not.
         u = d * (g.to(x.dtype).to(c.dtype) if spec.scale_dtype != "stats" else g)
     mean_u = u.mean(-1, keepdim=True) if spec.kind == "layernorm" else 0.0
-    dx = (s * (u - mean_u - h * (u * h).mean(-1, keepdim=True))).to(x.dtype)
+    dx = (s * (u - mean_u - h * (u * h).mean(-1, keepdim=True))).to(x.dtype).reshape(x.shape)
     return Backward(
         dx if dtotal is None else dx + dtotal,
-        None if weight is None else (d * h).sum(0).to(weight.dtype),
+        None if weight is None else (d * h).sum(0).to(weight.dtype).reshape(weight.shape),
         None if bias_dtype is None else d.sum(0).to(bias_dtype),
     )

@@ -1,6 +1,7 @@
 """Tensors of any shape as the rows that the kernels take."""
 
 from collections.abc import Sequence
+from typing import overload
 
 from torch import Tensor
 
@@ -13,20 +14,17 @@ def count(shape: Sequence[int]) -> int:
     return n
 
 
-def rows_of(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x as contiguous (rows, n), n numbers in the trailing axes `shape`."""
-    if x.dim() != 2 or len(shape) != 1:
-        x = x.reshape(count(x.shape[: x.dim() - len(shape)]), count(shape))
-    return _plain(x if x.is_contiguous() else x.contiguous())
+def extents(x: Tensor, shape: Sequence[int]) -> tuple[int, int]:
+    """(rows, n): of how many numbers in the trailing axes `shape` a row consists, and how many rows there are."""
+    n = shape[0] if len(shape) == 1 else count(shape)
+    return x.numel() // n if n else count(x.shape[: x.dim() - len(shape)]), n
 
 
-def _plain(x: Tensor) -> Tensor:
-    """With the numbers in its memory that it stands for: the imaginary part of a conjugate has the opposite ones."""
-    return x.resolve_neg() if x.is_neg() else x
-
-
-def flat(p: Tensor | None) -> Tensor | None:
-    """A parameter as a contiguous vector."""
-    if p is None:
-        return None
-    return _plain(p if p.dim() == 1 and p.is_contiguous() else p.contiguous().view(-1))
+@overload
+def dense(t: Tensor) -> Tensor: ...
+@overload
+def dense(t: None) -> None: ...
+def dense(t: Tensor | None) -> Tensor | None:
+    """Contiguous, and with the numbers in its memory that it stands for: the imaginary part of a conjugate has the
+    opposite ones."""
+    return t if t is None or (t.is_contiguous() and not t.is_neg()) else t.contiguous().resolve_neg()

@@ -16,7 +16,7 @@ from normlab import _check
 from normlab.kernels import torch_ops
 from normlab.layers._fused import Added
 from normlab.layers._spec import check_spec, sizes
-from normlab.layers.fused import norm
+from normlab.layers.fused import at_once, norm
 from normlab.spec import Kind, NormSpec
 
 RMS_NORM = NormSpec.preset("torch", "rmsnorm")
@@ -64,31 +64,43 @@ def _check_parameter(name: str, p: Tensor | None, shape: list[int], meaning: str
         raise ValueError(f"{name} must have shape {shape}, {meaning}, got {list(p.shape)}")
 
 
-def _check_shapes(x: Tensor, normalized_shape: Sequence[int], **parameters: Tensor | None) -> list[int]:
+def _check_shapes(
+    x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None
+) -> list[int]:
     """`normalized_shape` as a list, after checking it against x and the parameters against it."""
     if _traced():
         # A comparison of sizes would become a constant of the traced program, and torch.jit warns of it.
         return list(sizes("normalized_shape", normalized_shape))
-    if isinstance(normalized_shape, tuple | list) and len(normalized_shape) == 1 and x.dim():
-        width = x.shape[-1]
-        if _fit(width, normalized_shape[0], parameters):
-            return [width]
     shape = list(sizes("normalized_shape", normalized_shape))
     if len(shape) > x.dim() or list(x.shape[x.dim() - len(shape) :]) != shape:
         raise ValueError(f"normalized_shape must be the trailing axes of input {list(x.shape)}, got {shape}")
-    for name, p in parameters.items():
+    for name, p in (("weight", weight), ("bias", bias)):
         _check_parameter(name, p, shape, "the normalized_shape")
     return shape
 
 
-def _fit(width: int, size: Any, parameters: dict[str, Tensor | None]) -> bool:
-    """Whether nothing is to be said about one normalized axis: the usual call, checked in a microsecond."""
-    if type(size) is not int or size != width:
-        return False
-    for p in parameters.values():
-        if p is not None and not (isinstance(p, Tensor) and p.shape == (width,) and p.dtype in DTYPES):
-            return False
-    return True
+def _check_residual(input: Tensor, residual: Tensor) -> None:
+    if not _traced() and residual.shape != input.shape:
+        raise ValueError(f"residual must have the shape of input, {list(input.shape)}, got {list(residual.shape)}")
+    if residual.dtype != input.dtype:
+        raise TypeError(f"residual must have the dtype of input, {input.dtype}, got {residual.dtype}")
+
+
+def _norm(
+    x: Tensor,
+    residual: Tensor | None,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    spec: NormSpec,
+) -> Any:
+    found = at_once(x, residual, normalized_shape, weight, bias, spec)
+    if found is not None:
+        return found
+    check_tensor("input", x)
+    if residual is not None:
+        _check_residual(x, residual)
+    return norm(x, residual, _check_shapes(x, normalized_shape, weight, bias), weight, bias, spec)
 
 
 def rms_norm(
@@ -117,9 +129,7 @@ def rms_norm(
     Source: Zhang & Sennrich 2019, arXiv:1910.07467. Definition: `normlab.norms.rmsnorm`.
     """
     spec = _spec("rmsnorm", spec, RMS_NORM, eps)
-    check_tensor("input", input)
-    shape = _check_shapes(input, normalized_shape, weight=weight)
-    return norm(input, None, shape, weight, None, spec)
+    return _norm(input, None, normalized_shape, weight, None, spec)
 
 
 def layer_norm(
@@ -149,17 +159,7 @@ def layer_norm(
     Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450. Definition: `normlab.norms.layernorm`.
     """
     spec = _spec("layernorm", spec, LAYER_NORM, eps)
-    check_tensor("input", input)
-    shape = _check_shapes(input, normalized_shape, weight=weight, bias=bias)
-    return norm(input, None, shape, weight, bias, spec)
-
-
-def _check_residual(input: Tensor, residual: Tensor) -> None:
-    check_tensor("residual", residual)
-    if not _traced() and residual.shape != input.shape:
-        raise ValueError(f"residual must have the shape of input, {list(input.shape)}, got {list(residual.shape)}")
-    if residual.dtype != input.dtype:
-        raise TypeError(f"residual must have the dtype of input, {input.dtype}, got {residual.dtype}")
+    return _norm(input, None, normalized_shape, weight, bias, spec)
 
 
 def add_rms_norm(
@@ -186,9 +186,8 @@ def add_rms_norm(
     """
     spec = _spec("rmsnorm", spec, RMS_NORM, eps)
     check_tensor("input", input)
-    _check_residual(input, residual)
-    shape = _check_shapes(input, normalized_shape, weight=weight)
-    return norm(input, residual, shape, weight, None, spec)
+    check_tensor("residual", residual)
+    return _norm(input, residual, normalized_shape, weight, None, spec)
 
 
 def add_layer_norm(
@@ -216,9 +215,8 @@ def add_layer_norm(
     """
     spec = _spec("layernorm", spec, LAYER_NORM, eps)
     check_tensor("input", input)
-    _check_residual(input, residual)
-    shape = _check_shapes(input, normalized_shape, weight=weight, bias=bias)
-    return norm(input, residual, shape, weight, bias, spec)
+    check_tensor("residual", residual)
+    return _norm(input, residual, normalized_shape, weight, bias, spec)
 
 
 def batch_norm(

@@ -9,15 +9,17 @@ forward-mode differentiation, which go through any operation of PyTorch's, and i
 use elsewhere, which must run without this library.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from normlab.kernels import choice, plain, torch_ops
+from normlab.kernels import choice, cpu, plain, torch_ops
+from normlab.kernels.fused import Forward
 from normlab.layers import operators
-from normlab.layers._fused import Added, backward, forward, ordinary
+from normlab.layers._fused import PLAIN, Added, backward, forward, ordinary
 from normlab.spec import NormSpec
 
 
@@ -26,44 +28,77 @@ def _transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _gradients(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
+class _Call(NamedTuple):
+    """What the backward pass must know beside tensors."""
+
+    kernel: choice.Passes
+    shape: Sequence[int]
+    spec: NormSpec
+    bias: torch.dtype | None
+    plans: choice.Plans | None
+
+
+def _in_order(*tensors: Tensor | None) -> bool:
+    """Whether all lie in the memory of the CPU as a kernel takes them."""
+    for t in tensors:
+        if t is not None and not (
+            type(t) in PLAIN
+            and t.is_cpu
+            and torch._C._has_storage(t)
+            and t.is_contiguous()
+            and not t.is_neg()
+            and not t._is_zerotensor()
+        ):
+            return False
+    return True
+
+
+def _forward(
+    ctx: Any, call: _Call, x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> Forward:
+    if call.plans is None:
+        found = forward(call.kernel, x, residual, call.shape, weight, bias, call.spec)
+    else:
+        found = cpu.run_forward(call.plans.forward, x, residual, weight, bias)
+    ctx.save_for_backward(x if residual is None else found.total, weight, found.stats)
+    ctx.call = call
+    return found
+
+
+def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
     """The gradients of a call, by its own kernel, or differentiable ones where somebody wants to differentiate them."""
-    total, weight, bias, stats = ctx.saved_tensors
-    kernel, shape, spec = ctx.call
-    if torch.is_grad_enabled() or _transformed() or not ordinary(dy, dtotal):
+    total, weight, stats = ctx.saved_tensors
+    kernel, shape, spec, bias, plans = ctx.call
+    watched = torch.is_grad_enabled() or _transformed()
+    if plans is not None and not watched and dtotal is None and dy is not None and _in_order(dy, total, weight, stats):
+        return cpu.run_backward(plans.backward, dy, None, total, weight, stats, bias)
+    if watched or not ordinary(dy, dtotal):
         kernel = plain
     return backward(kernel, dy, dtotal, total, shape, weight, bias, stats, spec)
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Any, bias: Any, kernel: Any, shape: list[int], spec: NormSpec) -> Tensor:
-        y, _, stats = forward(kernel, x, None, shape, weight, bias, spec)
-        ctx.save_for_backward(x, weight, bias, stats)
-        ctx.call = kernel, shape, spec
-        return y
+    def forward(ctx: Any, x: Tensor, weight: Any, bias: Any, call: _Call) -> Tensor:
+        return _forward(ctx, call, x, None, weight, bias).y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return *_gradients(ctx, gradients[0], None), None, None, None
+        return *_backward(ctx, gradients[0], None), None
 
 
 class _AddNorm(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, residual: Tensor, weight: Any, bias: Any, kernel: Any, shape: list[int], spec: NormSpec
-    ) -> Any:
-        y, total, stats = forward(kernel, x, residual, shape, weight, bias, spec)
-        ctx.save_for_backward(total, weight, bias, stats)
+    def forward(ctx: Any, x: Tensor, residual: Tensor, weight: Any, bias: Any, call: _Call) -> Any:
+        y, total, _ = _forward(ctx, call, x, residual, weight, bias)
         ctx.set_materialize_grads(False)
-        ctx.call = kernel, shape, spec
         return total, y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         dtotal, dy = gradients
-        dx, dweight, dbias = _gradients(ctx, dy, dtotal)
-        return dx, dx, dweight, dbias, None, None, None
+        dx, dweight, dbias = _backward(ctx, dy, dtotal)
+        return dx, dx, dweight, dbias, None
 
 
 # `Function.apply` first looks for what torch.func wraps. Nothing of that comes here (`_transformed`), and the search
@@ -98,9 +133,56 @@ def norm(
     if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
         y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
         return y if total is None else Added(total, y)
+    return _apply(x, residual, weight, bias, _Call(kernel, shape, spec, None if bias is None else bias.dtype, None))
+
+
+def _apply(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, call: _Call) -> Any:
     if residual is None:
-        return _apply_norm(x, weight, bias, kernel, shape, spec)
-    return Added(*_apply_add_norm(x, residual, weight, bias, kernel, shape, spec))
+        return _apply_norm(x, weight, bias, call)
+    return Added(*_apply_add_norm(x, residual, weight, bias, call))
+
+
+def at_once(
+    x: Any, residual: Any, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, spec: NormSpec
+) -> Any:
+    """The norm, checked and computed, of a usual call: over the last axis of tensors that lie in memory as they should,
+    on the CPU, while nothing looks on. None for any other call, which `norm` takes when its arguments are checked.
+
+    Nothing is computed here that `norm` would not compute. All questions are asked in this one function and answered by
+    few, because for a small tensor the time of a norm is the time of its questions.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._is_tracing()
+        or forward_ad._current_level >= 0
+        or type(normalized_shape) is not tuple
+        or len(normalized_shape) != 1
+    ):
+        return None
+    if not _in_order(x, residual, weight, bias):
+        return None
+    (n,) = normalized_shape
+    shape, numbers = x.shape, x.numel()
+    if (
+        not numbers
+        or not shape
+        or type(n) is not int
+        or shape[-1] != n
+        or (weight is not None and weight.shape != normalized_shape)
+        or (bias is not None and bias.shape != normalized_shape)
+        or (residual is not None and (residual.shape != shape or residual.dtype != x.dtype))
+    ):
+        return None
+    plans = choice.plans_on_cpu(x, residual, weight, bias, numbers // n, n, spec)
+    if plans is None:
+        return None
+    if torch.is_grad_enabled() and _differentiated(x, residual, weight, bias):
+        call = _Call(cpu, normalized_shape, spec, None if bias is None else bias.dtype, plans)
+        return _apply(x, residual, weight, bias, call)
+    y, total, _ = cpu.run_forward(plans.forward, x, residual, weight, bias)
+    return y if total is None else Added(total, y)
 
 
 def _by_formula(

@@ -61,7 +61,8 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     spec = _spec(*spec_fields)
     kernel = _kernel(total, dtotal, weight, bias, spec, dy)
-    dx, dweight, dbias = _fused.backward(kernel, dy, dtotal, total, list(shape), weight, bias, stats, spec)
+    bias_dtype = None if bias is None else bias.dtype
+    dx, dweight, dbias = _fused.backward(kernel, dy, dtotal, total, list(shape), weight, bias_dtype, stats, spec)
     if dx is None:
         dx = torch.zeros_like(total)
     # An operator must not return what came in.

@@ -67,8 +67,8 @@ def test_compiles_for_an_h100(compiled, kind, n, dtype, parameters):
     x = torch.empty(4, n, dtype=dtype)
     weight = None if parameters is None else torch.empty(n, dtype=parameters)
     bias = weight if kind == "layernorm" else None
-    stats = gpu.forward(x, x, weight, bias, spec).stats
-    gpu.backward(x, x, x, weight, stats, spec, None if bias is None else bias.dtype)
+    stats = gpu.forward(x, x, weight, bias, x.shape[0], x.shape[1], spec).stats
+    gpu.backward(x, x, x, weight, stats, None if bias is None else bias.dtype, x.shape[0], x.shape[1], spec)
 
     names = {name for name, _ in compiled}
     looped = n * dtype.itemsize > gpu_launch.RESIDENT_BYTES

@@ -75,9 +75,10 @@ def _make(
 def _run(call: Call) -> Result:
     spec, x, dy, residual, dtotal, weight, bias = call
     assert gpu.refusal(x, residual, weight, bias, spec) is None
-    y, total, stats = gpu.forward(x, residual, weight, bias, spec)
+    y, total, stats = gpu.forward(x, residual, weight, bias, x.shape[0], x.shape[1], spec)
     normalized = x if total is None else total
-    gradients = gpu.backward(dy, dtotal, normalized, weight, stats, spec, None if bias is None else bias.dtype)
+    bias_dtype = None if bias is None else bias.dtype
+    gradients = gpu.backward(dy, dtotal, normalized, weight, stats, bias_dtype, x.shape[0], x.shape[1], spec)
     return Result(y, total, stats, *gradients)
 
 
