@@ -41,8 +41,11 @@ from normlab.kernels.cpu_vector import Shape, across, add_rows, column, fma, fma
 ) = range(len(BACKWARD))  # fmt: skip
 
 
-# Bytes of a row of half precision from which on rows go one at a time, and how far ahead such rows are fetched.
-LONG, FAR = 1 << 13, 5
+# Bytes of rows that go one at a time (least, most), by the size of an element, and how far ahead these are fetched.
+# Several of them, with the sums for dweight, are more than the nearest cache holds. Where one row of float32 is more
+# than that as well, several are better again: they share the loads of the weight and of the sums.
+ALONE = {2: (1 << 13, 1 << 62), 4: (3 << 10, 1 << 13), 8: (1, 0)}
+FAR = 5
 
 
 def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool) -> Callable[[Any], None]:
@@ -54,6 +57,7 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
     W, B = W or E, B or E
     COUNT, SIZE_E, SIZE_A, SIZE_STATS = MANY.rows, SIZE[E], SIZE[A], 16 if layer else 8
     PIECE = DEPTH * LANES
+    LEAST, MOST = ALONE[SIZE_E]
     # The partial sums keep the lanes in the order in which they come.
     PLAIN = Shape(1, LANES)
 
@@ -156,8 +160,7 @@ def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, c
         # Blocks of dweight, then those of dbias.
         all_dw = word(p, PARTIAL)
         all_db = all_dw + blocks * padded * SIZE_A if weighted else all_dw
-        # Two long rows of half precision, with the sums for dweight, are more than the nearest cache holds.
-        several = SIZE_E != 2 or n * SIZE_E < LONG
+        several = not LEAST <= n * SIZE_E <= MOST
         while True:
             i = take(p, NEXT, chunk)
             if i >= blocks:
