@@ -1,8 +1,9 @@
 """The norms as differentiable functions of tensors of any shape, by whichever kernel fits.
 
 There are two ways to the fused kernels. Eager calls take an autograd.Function, the cheapest that PyTorch offers to
-Python. What looks through the code instead of running it (torch.compile, fake tensors, tracing modes) meets the
-operator `normlab::norm`, which is registered with torch.library and computes the same.
+Python; the usual call, checked in one go, comes to it by a shorter way (`at_once`). What looks through the code instead
+of running it (torch.compile, fake tensors, tracing modes) meets the operator `normlab::norm`, which is registered with
+torch.library and computes the same.
 
 Where neither can be used, PyTorch's own operations compute the spec's formula: under transforms of torch.func and
 forward-mode differentiation, which go through any operation of PyTorch's, and in programs that are written down for
@@ -157,11 +158,10 @@ def at_once(
         or torch._C._are_functorch_transforms_active()
         or torch._C._is_tracing()
         or forward_ad._current_level >= 0
-        or type(normalized_shape) is not tuple
+        or not isinstance(normalized_shape, tuple)
         or len(normalized_shape) != 1
+        or not _in_order(x, residual, weight, bias)
     ):
-        return None
-    if not _in_order(x, residual, weight, bias):
         return None
     (n,) = normalized_shape
     shape, numbers = x.shape, x.numel()
