@@ -169,10 +169,11 @@ def _choose_on_cpu(
 
 
 class Plans(NamedTuple):
-    """Of the two passes, the backward pass without a gradient of the sum."""
+    """Of the two passes; of the backward pass only where gradients are wanted and no residual is added, since otherwise
+    it is not known yet which code will run."""
 
     forward: "ForwardPlan"
-    backward: "BackwardPlan"
+    backward: "BackwardPlan | None"
 
 
 @lru_cache(maxsize=4096)
@@ -184,6 +185,7 @@ def _plans(
     spec: "NormSpec",
     rows: int,
     n: int,
+    wanted: bool,
     workers: int,
     which: str,
     unusable: str | None,
@@ -194,7 +196,7 @@ def _plans(
     try:
         return Plans(
             cpu_plan.forward_plan(*names, added, spec, rows, n, workers),
-            cpu_plan.backward_plan(*names, False, spec, rows, n, workers),
+            cpu_plan.backward_plan(*names, False, spec, rows, n, workers) if wanted and not added else None,
         )
     except BuildError:
         return None
@@ -208,12 +210,13 @@ def plans_on_cpu(
     rows: int,
     n: int,
     spec: "NormSpec",
+    wanted: bool,
 ) -> "Plans | None":
     """The plans of a call on CPU tensors, in one look at what is known already; None where `choose` and the kernel that
     it names must be asked."""
     w, b = None if weight is None else weight.dtype, None if bias is None else bias.dtype
     added = residual is not None
-    return _plans(x.dtype, w, b, added, spec, rows, n, cpu_threads.threads(), _chosen, cpu.unusable())
+    return _plans(x.dtype, w, b, added, spec, rows, n, wanted, cpu_threads.threads(), _chosen, cpu.unusable())
 
 
 def choose(

@@ -70,9 +70,10 @@ def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
     """The gradients of a call, by its own kernel, or differentiable ones where somebody wants to differentiate them."""
     total, weight, stats = ctx.saved_tensors
     kernel, shape, spec, bias, plans = ctx.call
+    plan = None if plans is None else plans.backward
     watched = torch.is_grad_enabled() or _transformed()
-    if plans is not None and not watched and dtotal is None and dy is not None and _in_order(dy, total, weight, stats):
-        return cpu.run_backward(plans.backward, dy, None, total, weight, stats, bias)
+    if plan is not None and not watched and dtotal is None and dy is not None and _in_order(dy, total, weight, stats):
+        return cpu.run_backward(plan, dy, None, total, weight, stats, bias)
     if watched or not ordinary(dy, dtotal):
         kernel = plain
     return backward(kernel, dy, dtotal, total, shape, weight, bias, stats, spec)
@@ -175,10 +176,11 @@ def at_once(
         or (residual is not None and (residual.shape != shape or residual.dtype != x.dtype))
     ):
         return None
-    plans = choice.plans_on_cpu(x, residual, weight, bias, numbers // n, n, spec)
+    wanted = torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)
+    plans = choice.plans_on_cpu(x, residual, weight, bias, numbers // n, n, spec, wanted)
     if plans is None:
         return None
-    if torch.is_grad_enabled() and _differentiated(x, residual, weight, bias):
+    if wanted:
         call = _Call(cpu, normalized_shape, spec, None if bias is None else bias.dtype, plans)
         return _apply(x, residual, weight, bias, call)
     y, total, _ = cpu.run_forward(plans.forward, x, residual, weight, bias)
