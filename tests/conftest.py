@@ -1,6 +1,12 @@
 """What all tests share: one thread (pytest-xdist runs two processes) and seeded generators."""
 
 import os
+import signal
+
+# A shell starts what runs in the background deaf to Ctrl-C, and so all that it starts; tests send it to processes of
+# their own.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch is imported anywhere: nothing in a test may reach for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
