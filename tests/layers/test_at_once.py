@@ -1,8 +1,6 @@
 """The short way of a usual call (`fused.at_once`): it computes what the long way computes, to the last bit, and leaves
 alone what is not usual."""
 
-from itertools import product
-
 import pytest
 import torch
 from torch import nn
@@ -13,7 +11,7 @@ from normlab.layers import functional, fused
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 SHAPES = [(7,), (3, 5), (2, 3, 64), (600, 33)]
-SPECS = {"rmsnorm": NormSpec("rmsnorm"), "layernorm": NormSpec("layernorm", offset=1.0)}
+SPECS = {"rmsnorm": NormSpec("rmsnorm"), "layernorm": NormSpec("layernorm")}
 
 
 @pytest.fixture
@@ -53,13 +51,11 @@ def both_passes(kind, x, residual, shape, weight, bias, dys):
 @pytest.mark.parametrize("kind", SPECS)
 def test_the_same_bits(kind, dtype, shape, ways):
     """A list of sizes goes the long way, a tuple, as layers have it, the short one."""
-    for weighted, biased, added in product((True, False), repeat=3):
-        if biased and kind == "rmsnorm":
-            continue
+    for affine, added in ((True, False), (True, True), (False, False)):
         x, residual, *dys = (torch.randn(shape).to(dtype) for _ in range(4))
         weight, bias = torch.randn(2, shape[-1]).to(dtype)
         case = kind, x, residual if added else None
-        rest = weight if weighted else None, bias if biased else None, dys[: 1 + added]
+        rest = weight if affine else None, bias if affine and kind == "layernorm" else None, dys[: 1 + added]
         ways.clear()
         short = both_passes(*case, (shape[-1],), *rest)
         long = both_passes(*case, [shape[-1]], *rest)
