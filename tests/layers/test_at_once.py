@@ -141,6 +141,24 @@ def test_a_wrong_size_is_refused_after_a_right_one_too(shape):
         functional.rms_norm(X, shape)
 
 
+@pytest.mark.parametrize(
+    ("x", "weight", "sentence"),
+    [
+        (None, None, "input must be a torch.Tensor, got NoneType"),
+        (X.long(), None, "input must have dtype float16, bfloat16, float32 or float64, got torch.int64"),
+        (X, torch.ones(6, dtype=torch.long), "weight must have dtype .* got torch.int64"),
+        (X, torch.ones(6, dtype=torch.cfloat), "weight must have dtype .* got torch.complex64"),
+        (X, [1.0] * 6, "weight must be a torch.Tensor, got list"),
+    ],
+)
+def test_what_is_no_such_tensor_is_named(x, weight, sentence):
+    """With the sizes in a tuple, as they come the short way; `test_bad_input` has the other ones."""
+    with pytest.raises(TypeError, match=sentence):
+        functional.rms_norm(x, (6,), weight)
+    with pytest.raises(TypeError, match=sentence):
+        functional.layer_norm(x, (6,), weight)
+
+
 def test_other_kernels_are_asked_for(ways):
     with choice.use_kernels("torch"):
         y = functional.rms_norm(X, (6,))

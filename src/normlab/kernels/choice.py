@@ -190,9 +190,9 @@ def _plans(
     which: str,
     unusable: str | None,
 ) -> "Plans | None":
-    if x not in cpu.NAMES or _choose_on_cpu(x, weight, bias, spec, which, unusable).kernel is None:
+    names = ["" if dtype is None else cpu.NAMES.get(dtype) for dtype in (x, weight, bias)]
+    if None in names or _choose_on_cpu(x, weight, bias, spec, which, unusable).kernel is None:
         return None
-    names = [cpu.NAMES[x], *("" if p is None else cpu.NAMES[p] for p in (weight, bias))]
     try:
         return Plans(
             cpu_plan.forward_plan(*names, added, spec, rows, n, workers),

@@ -77,3 +77,18 @@ def ordinary(*tensors: Tensor | None) -> bool:
         if t.device != device:
             return False
     return True
+
+
+def in_order(*tensors: Tensor | None) -> bool:
+    """Whether all are `ordinary`, on the CPU, and lie there as a kernel takes them (`dense`): both in one look."""
+    for t in tensors:
+        if t is not None and not (
+            type(t) in PLAIN
+            and t.is_cpu
+            and torch._C._has_storage(t)
+            and t.is_contiguous()
+            and not t.is_neg()
+            and not t._is_zerotensor()
+        ):
+            return False
+    return True

@@ -20,7 +20,7 @@ from torch.autograd import forward_ad
 from normlab.kernels import choice, cpu, plain, torch_ops
 from normlab.kernels.fused import Forward
 from normlab.layers import operators
-from normlab.layers._fused import PLAIN, Added, backward, forward, ordinary
+from normlab.layers._fused import Added, backward, forward, in_order, ordinary
 from normlab.spec import NormSpec
 
 
@@ -37,21 +37,6 @@ class _Call(NamedTuple):
     spec: NormSpec
     bias: torch.dtype | None
     plans: choice.Plans | None
-
-
-def _in_order(*tensors: Tensor | None) -> bool:
-    """Whether all lie in the memory of the CPU as a kernel takes them."""
-    for t in tensors:
-        if t is not None and not (
-            type(t) in PLAIN
-            and t.is_cpu
-            and torch._C._has_storage(t)
-            and t.is_contiguous()
-            and not t.is_neg()
-            and not t._is_zerotensor()
-        ):
-            return False
-    return True
 
 
 def _forward(
@@ -72,7 +57,7 @@ def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
     kernel, shape, spec, bias, plans = ctx.call
     plan = None if plans is None else plans.backward
     watched = torch.is_grad_enabled() or _transformed()
-    if plan is not None and not watched and dtotal is None and dy is not None and _in_order(dy, total, weight, stats):
+    if plan is not None and not watched and dtotal is None and dy is not None and in_order(dy, total, weight, stats):
         return cpu.run_backward(plan, dy, None, total, weight, stats, bias)
     if watched or not ordinary(dy, dtotal):
         kernel = plain
@@ -161,7 +146,8 @@ def at_once(
         or forward_ad._current_level >= 0
         or not isinstance(normalized_shape, tuple)
         or len(normalized_shape) != 1
-        or not _in_order(x, residual, weight, bias)
+        or x is None
+        or not in_order(x, residual, weight, bias)
     ):
         return None
     (n,) = normalized_shape
