@@ -6,9 +6,9 @@ import pytest
 
 from normlab.bench import table
 from normlab.bench.accuracy import MEANS, Accuracy
-from normlab.bench.bar import Found, Rule, cpu_rules, rulings
+from normlab.bench.bar import Floor, Found, Rule, cpu_rules, rulings
 from normlab.bench.cases import BAR, GPU, MODES, SMALL, Case, Dtype, Op
-from normlab.bench.contenders import COMPILED, COPY, LIGER, OURS, TORCH, TWO_STEPS
+from normlab.bench.contenders import COMPILED, COPY, EMPTY, LIGER, OURS, TORCH, TWO_STEPS
 from normlab.bench.results import Heap, Measured, rows_of
 from normlab.bench.start import Start
 from normlab.bench.timing import Times
@@ -83,7 +83,7 @@ def test_a_bar_over_sizes_takes_the_worst_and_needs_all():
     ]
     name = "RMSNorm against torch.compile, float32, 1024 x 512 and larger"
     found = next(r for r in rulings(measured) if r.rule.what == name)
-    assert found.kept == Found(1.2, "4096 x 1024")
+    assert found.kept == Found(1.2, "4096 x 1024", slow)
     assert found.verdict == "missed"
     measured.rows[:] = [r for r in measured.rows if (r.case, r.contender) != (slow, COMPILED)]
     assert next(r for r in rulings(measured) if r.rule.what == name).verdict == "not measured"
@@ -116,6 +116,23 @@ def test_words():
     # What missed by a hair does not read as what was required.
     assert rule.words(Found(1.2999, "here")) == "1.2999x (here)"
     assert rule.words(None) == ""
+
+
+def test_what_a_missed_time_consists_of():
+    measured = Measured("cpu")
+    case = Case("rms_norm", "forward+backward", "float32", *BAR[0])
+    measured.rows += rows(case, {TORCH: 2.0, EMPTY: 0.25}, of_copy=0.5)
+    found = {r.rule.what: r for r in rulings(measured)}
+    ruling = found["RMSNorm against torch.nn, float32, 1024 x 512"]
+    # Ours moves its bytes at half the speed of the copy: at the copy's it would take half the time.
+    assert ruling.floor == pytest.approx(Floor(0.25, 0.5))
+    assert table.floors(list(found.values()))[1:] == [f"  {ruling.rule.what}: 25% + 50%"]
+
+
+def test_no_floor_where_nothing_was_missed_or_the_empty_call_was_not_measured():
+    assert table.floors(rulings(world(12.0))) == []
+    assert {r.floor for r in rulings(world(0.5))} == {None}
+    assert table.floors(rulings(world(0.5))) == []
 
 
 def test_rules_have_names_of_their_own():

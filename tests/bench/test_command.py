@@ -42,8 +42,8 @@ def test_a_tiny_benchmark(capsys, tmp_path):
         assert "# processor: " in path.read_text()
         rows = read(path)
         assert tuple(rows[0]) == COLUMNS
-        # 2 operations in 2 directions, 4 contenders each.
-        assert len(rows) == 2 * 2 * 4
+        # 2 operations in 2 directions, 5 contenders each.
+        assert len(rows) == 2 * 2 * 5
         assert len({(r["op"], r["mode"], r["rows"], r["contender"]) for r in rows}) == len(rows)
         for r in rows:
             assert (r["heap"], r["device"], r["threads"]) == (heap, "cpu", "1")
@@ -53,6 +53,8 @@ def test_a_tiny_benchmark(capsys, tmp_path):
                 assert float(r["ratio_to_normlab"]) == 1
             if r["contender"] == "copy_":
                 assert float(r["percent_of_copy"]) == 100
+            if r["contender"] == "empty call":
+                assert float(r["gb_per_s"]) == 0
     verdicts = {r["rule"]: r["verdict"] for r in read(tmp_path / "cpu-bar.csv")}
     assert verdicts["RMSNorm against torch.nn, float32, 1 x 64"] in ("met", "missed")
     assert "rms_norm + backward" in stdout

@@ -8,6 +8,7 @@ import torch
 from normlab.bench import contenders
 from normlab.bench.cases import MODES, OPS, Case
 from normlab.bench.contenders import COMPILED, FORMULA, OURS, TORCH, TWO_STEPS, forwards, inputs, step
+from normlab.bench.empty import empty
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
 
@@ -41,6 +42,15 @@ def test_all_agree(op, mode, dtype):
             )
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("op", OPS)
+def test_the_empty_call_gives_tensors_of_the_same_kind(op, mode):
+    c = case(op, mode)
+    data = inputs(c)
+    mine, norms = (step(c, forward, data)() for forward in (empty(data), forwards(c, data)[0][OURS]))
+    assert [(t.shape, t.dtype, t.requires_grad) for t in mine] == [(t.shape, t.dtype, t.requires_grad) for t in norms]
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_none_changes_its_inputs_or_leaves_gradients(op):
     c = case(op)
@@ -48,7 +58,7 @@ def test_none_changes_its_inputs_or_leaves_gradients(op):
     tensors = (*data.wanted, *data.gradients)
     before = [t.detach().clone() for t in tensors]
     calls = {name: step(c, forward, data) for name, forward in forwards(c, data)[0].items()}
-    for call in (*calls.values(), contenders.copy(data)):
+    for call in (*calls.values(), step(c, empty(data), data), contenders.copy(data)):
         call()
         call()
     for t, kept in zip(tensors, before, strict=True):

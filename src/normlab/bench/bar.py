@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from normlab.bench.accuracy import MEANS
 from normlab.bench.cases import BAR, GPU, LARGEST, MODES, SMALL, Case, Dtype, Mode, Op, Size
-from normlab.bench.contenders import COMPILED, LIGER, OURS, TORCH, TWO_STEPS
+from normlab.bench.contenders import COMPILED, COPY, EMPTY, LIGER, OURS, TORCH, TWO_STEPS
 from normlab.bench.results import Heap, Measured, Row
 
 Verdict = Literal["met", "missed", "not measured"]
@@ -21,10 +21,26 @@ HALF_AND_SINGLE: tuple[Dtype, ...] = ("float32", "bfloat16")
 
 
 class Found(NamedTuple):
-    """A measured value, and where it is the worst, if in several places."""
+    """A measured value, where it is the worst, if in several places, and in which case, if it is about one."""
 
     value: float
     where: str = ""
+    case: Case | None = None
+
+
+class Floor(NamedTuple):
+    """What our time in a case consists of before any arithmetic, as shares of it.
+
+    Attributes:
+        call: a call from Python that computes nothing.
+        bytes: the bytes that must move, at the speed at which `copy_` moves them.
+    """
+
+    call: float
+    bytes: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.call:.0f}% + {100 * self.bytes:.0f}%"
 
 
 Measure = Callable[[Measured, Heap], Found | None]
@@ -78,33 +94,33 @@ def _space(unit: str) -> str:
 
 
 class Ruling(NamedTuple):
-    """A rule, what was found (with the heap kept, and with the default allocator), and the verdict."""
+    """A rule, what was found (with the heap kept, and with the default allocator), and the verdict; and the floor under
+    our time there, with the heap kept, where that time was compared with somebody's."""
 
     rule: Rule
     kept: Found | None
     default: Found | None
     verdict: Verdict
+    floor: Floor | None = None
 
 
 def _where(case: Case) -> str:
     return f"{case.rows} x {case.dim}"
 
 
-def _least(values: Iterable[tuple[float, str]]) -> Found | None:
+def _least(values: Iterable[tuple[float, Case]], named: Callable[[Case], str] = _where) -> Found | None:
     """The smallest value, and where; the place is left out if there is only one."""
     known = list(values)
     if not known:
         return None
-    value, where = min(known)
-    return Found(value, where if len(known) > 1 else "")
+    value, case = min(known, key=lambda pair: pair[0])
+    return Found(value, named(case) if len(known) > 1 else "", case)
 
 
-def _ratios(
-    measured: Measured, heap: Heap, rival: str, rows: list[Row], named: Callable[[Case], str] = _where
-) -> list[tuple[float, str]]:
-    """A rival's time over ours, for each of our rows in which the rival took part, and the row's name."""
+def _ratios(measured: Measured, heap: Heap, rival: str, rows: list[Row]) -> list[tuple[float, Case]]:
+    """A rival's time over ours, for each of our rows in which the rival took part."""
     theirs = {r.case: r.median for r in measured.select(heap, rival)}
-    return [(theirs[r.case] / r.median, named(r.case)) for r in rows if r.case in theirs]
+    return [(theirs[r.case] / r.median, r.case) for r in rows if r.case in theirs]
 
 
 def against(
@@ -125,7 +141,7 @@ def against(
 def of_copy(measured: Measured, heap: Heap, *, op: Op, dtype: Dtype, size: Size, mode: Mode = BOTH) -> Found | None:
     """Percent of the copy's bandwidth."""
     rows = measured.select(heap, OURS, op=op, mode=mode, dtype=dtype, size=size)
-    return _least((100 * r.of_copy, _where(r.case)) for r in rows)
+    return _least((100 * r.of_copy, r.case) for r in rows)
 
 
 def _first_call(measured: Measured, heap: Heap) -> Found | None:
@@ -148,7 +164,7 @@ def error(measured: Measured, heap: Heap, *, op: Op, dtype: Dtype, given: str) -
 def _fastest_on_gpu(measured: Measured, heap: Heap, *, rival: str) -> Found | None:
     """The rival's time over ours where it is smallest, of all directions, dtypes and sizes that keep a GPU busy."""
     rows = [r for op in NORMS for r in measured.select(heap, OURS, op=op) if (r.case.rows, r.case.dim) in GPU]
-    return _least(_ratios(measured, heap, rival, rows, named=str))
+    return _least(_ratios(measured, heap, rival, rows), named=str)
 
 
 def _times(what: str, required: float, **case: object) -> Rule:
@@ -235,6 +251,17 @@ def gpu_rules() -> list[Rule]:
     ]  # fmt: skip
 
 
+def floor(measured: Measured, heap: Heap, case: Case | None) -> Floor | None:
+    """What our time in the case consists of, or None where that was not measured."""
+    if case is None:
+        return None
+    times = {name: [r.median for r in measured.select(heap, name) if r.case == case] for name in (OURS, EMPTY, COPY)}
+    if not all(times.values()):
+        return None
+    ours, call, copied = (found[0] for found in times.values())
+    return Floor(call / ours, case.bytes_moved / case.bytes_copied * copied / ours)
+
+
 def rulings(measured: Measured) -> list[Ruling]:
     """All rules of the device, judged."""
     if measured.device == "cuda":
@@ -245,6 +272,7 @@ def rulings(measured: Measured) -> list[Ruling]:
             found := r.measure(measured, "kept"),
             r.measure(measured, "default") if r.of_heap else None,
             r.judge(found),
+            None if found is None else floor(measured, "kept", found.case),
         )
         for r in cpu_rules()
     ]

@@ -36,7 +36,8 @@ def time_item(plan: Plan, item: Item, all_threads: int) -> Event:
     """Time the contenders of a case; the event has their rows and, where some could not take part, a note."""
     import torch
 
-    from normlab.bench.contenders import COPY, copy, forwards, inputs, step
+    from normlab.bench.contenders import COPY, EMPTY, copy, forwards, inputs, step
+    from normlab.bench.empty import empty
     from normlab.bench.results import rows_of
     from normlab.bench.timing import Call, alternate, on_cpu, on_gpu
     from normlab.kernels import explain
@@ -50,6 +51,8 @@ def time_item(plan: Plan, item: Item, all_threads: int) -> Event:
     if runs.kernel == "torch":
         notes.append(f"normlab has no kernel of its own for {item.case}: {runs.reason}")
     calls: dict[str, Call] = {name: step(item.case, forward, data) for name, forward in found.items()}
+    if plan.device == "cpu":
+        calls[EMPTY] = step(item.case, empty(data), data)
     calls[COPY] = copy(data)
     timer = on_gpu() if plan.device == "cuda" else on_cpu
     times = alternate(calls, budget=plan.budget, least=plan.least, timer=timer)

@@ -111,9 +111,9 @@ def write(measured: Measured, folder: Path, command: str) -> list[Path]:
             write_figure(path.with_suffix(".png"), draw(measured, heap, known["processor"]))
             written.append(path.with_suffix(".png"))
     path = folder / f"{measured.device}-bar.csv"
-    columns = ("rule", "required", "measured", "default_allocator", "verdict")
+    columns = ("rule", "required", "measured", "default_allocator", "verdict", "empty_call_and_bytes")
     lines = (
-        (r.rule.what, r.rule.requirement, r.rule.words(r.kept), r.rule.words(r.default), r.verdict)
+        (r.rule.what, r.rule.requirement, r.rule.words(r.kept), r.rule.words(r.default), r.verdict, str(r.floor or ""))
         for r in bar.rulings(measured)
     )
     write_csv(path, known, columns, lines)
@@ -139,7 +139,8 @@ def conduct(options: Options, folder: Path, command: str) -> int:
             out.print(times)
         if any(r.verdict != "not measured" for r in rulings):
             out.print(table.bar(rulings, measured))
-        say(table.counts(rulings))
+        for sentence in (table.counts(rulings), *table.floors(rulings)):
+            say(sentence)
     for note in measured.notes:
         say(note)
     if measured.rows:

@@ -23,9 +23,10 @@ FORMULA = "formula"
 COMPILED = "torch.compile"
 LIGER = "Liger"
 QUACK = "quack"
+EMPTY = "empty call"
 COPY = "copy_"
 # In the order of tables and legends.
-NAMES = (OURS, TWO_STEPS, TORCH, FORMULA, COMPILED, LIGER, QUACK, COPY)
+NAMES = (OURS, TWO_STEPS, TORCH, FORMULA, COMPILED, LIGER, QUACK, EMPTY, COPY)
 
 # What a contender computes: y, or with a residual the sum and y.
 Forward = Callable[[], tuple[Tensor, ...]]

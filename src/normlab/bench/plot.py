@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normlab.bench.cases import DTYPES, OPS, Case, Dtype, Mode, Op, Size
-from normlab.bench.contenders import COMPILED, COPY, FORMULA, LIGER, NAMES, OURS, QUACK, TORCH, TWO_STEPS
+from normlab.bench.contenders import COMPILED, COPY, EMPTY, FORMULA, LIGER, NAMES, OURS, QUACK, TORCH, TWO_STEPS
 from normlab.bench.results import Heap, Measured
 from normlab.bench.table import where
 from normlab.experiments.figures.style import PALETTE, caption, figure, plain
@@ -29,7 +29,7 @@ def _panel(ax: Axes, measured: Measured, heap: Heap, op: Op, dtype: Dtype, sizes
     ax.axhline(100, color="#999999", linewidth=1, linestyle=":")
     ax.annotate("copy_", (-0.3, 100), xytext=(0, 3), textcoords="offset points", fontsize=8.5, color="#777777")
     for name in NAMES:
-        if name == COPY:
+        if name in (EMPTY, COPY):
             continue
         rows = sorted(
             measured.select(heap, name, op=op, mode=MODE, dtype=dtype),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from normlab.bench.accuracy import Accuracy
 from normlab.bench.cases import Case, Dtype, Mode, Op, Size
-from normlab.bench.contenders import COPY, OURS
+from normlab.bench.contenders import COPY, EMPTY, OURS
 from normlab.bench.start import Start
 from normlab.bench.timing import Times
 from normlab.experiments.outputs import write_bytes
@@ -32,7 +32,7 @@ class Row:
         heap: the allocator's setting: "kept" after `normlab.keep_heap()`, or "default".
         device, threads: where it ran.
         case: what was computed.
-        contender: who computed it; "copy_" is the copy of one tensor.
+        contender: who computed it; "copy_" is the copy of one tensor, "empty call" computes and moves nothing.
         median, p20, p80: seconds over `calls` calls.
         ratio: its median over normlab's: above 1, it is slower.
         bandwidth: bytes that must move over the median, in bytes a second.
@@ -66,9 +66,10 @@ class Row:
 def rows_of(case: Case, times: Mapping[str, Times], *, heap: Heap, device: str, threads: int) -> list[Row]:
     """The rows of a case, from the times of its contenders, of which two are OURS and COPY."""
     ours, copied = times[OURS].median, case.bytes_copied / times[COPY].median
+    moved = {COPY: case.bytes_copied, EMPTY: 0}
 
     def row(name: str, t: Times) -> Row:
-        bandwidth = (case.bytes_copied if name == COPY else case.bytes_moved) / t.median
+        bandwidth = moved.get(name, case.bytes_moved) / t.median
         return Row(
             heap, device, threads, case, name, t.median, t.percentile(20), t.percentile(80), len(t.calls),
             t.median / ours, bandwidth, bandwidth / copied,

@@ -8,12 +8,12 @@ from rich.text import Text
 
 from normlab.bench.bar import Ruling
 from normlab.bench.cases import MODES, OPS, Case, Mode, Op
-from normlab.bench.contenders import COMPILED, COPY, NAMES, OURS, TWO_STEPS
+from normlab.bench.contenders import COMPILED, COPY, EMPTY, NAMES, OURS, TWO_STEPS
 from normlab.bench.results import Heap, Measured, Row
 
 STYLES = {"met": "green", "missed": "red", "not measured": "dim"}
 # Headers of two lines.
-HEADERS = {COMPILED: "torch.\ncompile", TWO_STEPS: "normlab,\ntwo steps"}
+HEADERS = {COMPILED: "torch.\ncompile", TWO_STEPS: "normlab,\ntwo steps", EMPTY: "empty\ncall"}
 ALLOCATOR: dict[Heap, str] = {"kept": "heap kept", "default": "default allocator"}
 
 
@@ -43,7 +43,7 @@ def _cell(row: Row | None) -> Text:
     if row.contender == OURS:
         return Text(_time(row.median), style="bold")
     words = f"{row.ratio:.2f}x" if row.ratio < 10 else f"{row.ratio:.0f}x"
-    return Text(words, style="dim" if row.contender == COPY else "red" if row.ratio < 1 else "green")
+    return Text(words, style="dim" if row.contender in (EMPTY, COPY) else "red" if row.ratio < 1 else "green")
 
 
 def _times(measured: Measured, heap: Heap, op: Op, mode: Mode) -> Table | None:
@@ -91,12 +91,25 @@ def bar(rulings: Sequence[Ruling], measured: Measured) -> Table:
     for column in ("required", "heap kept" if cpu else "measured", *(["default allocator"] if cpu else [])):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("verdict", no_wrap=True)
-    for rule, kept, default, verdict in rulings:
+    for rule, kept, default, verdict, _ in rulings:
         if verdict != "not measured":
             # The place where a rule is worst goes on a line of its own: columns stay narrow.
             cells = [rule.words(f).replace(" (", "\n(") for f in ((kept, default) if cpu else (kept,))]
             table.add_row(rule.what, rule.requirement, *cells, Text(verdict, style=STYLES[verdict]))
     return table
+
+
+def floors(rulings: Sequence[Ruling]) -> list[str]:
+    """What the time consists of where a bar was missed, a line each under a heading; no line where none was."""
+    lines = [
+        f"  {rule.what}{f' ({kept.where})' if kept and kept.where else ''}: {floor}"
+        for rule, kept, _, verdict, floor in rulings
+        if verdict == "missed" and floor is not None
+    ]
+    heading = (
+        "Of the time where a bar was missed, an empty call takes + the bytes that must move take at copy_'s speed:"
+    )
+    return [heading, *lines] if lines else []
 
 
 def counts(rulings: Sequence[Ruling]) -> str:
