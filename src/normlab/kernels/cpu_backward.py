@@ -48,9 +48,9 @@ ALONE = {2: (1 << 13, 1 << 62), 4: (3 << 10, 1 << 13), 8: (1, 0)}
 FAR = 5
 
 
-def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool) -> Callable[[Any], None]:
+def backward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool, together: int) -> Callable:
     """The body of a backward kernel. `add`: a gradient of the sum is added to dx; the rest as in `cpu_forward`."""
-    kernel = types_of(E)
+    kernel = types_of(E, together)
     _, A, MANY, ONE, LANES = kernel
     fetch, put, centred, scale, _, _ = sweeps(kernel, layer, shifted, cast)
     weighted, biased = W is not None, B is not None

@@ -26,7 +26,8 @@ class BuildError(RuntimeError):
 
 
 class Variant(NamedTuple):
-    """Which kernel: see `cpu_forward` and `cpu_backward`. Element types by torch's names, "" where there is none."""
+    """Which kernel: see `cpu_forward` and `cpu_backward`. Element types by torch's names, "" where there is none. How
+    many rows go together does not change the bits."""
 
     direction: str
     layer: bool
@@ -36,6 +37,7 @@ class Variant(NamedTuple):
     add: bool
     shifted: bool
     cast: bool
+    together: int
 
 
 @cache
@@ -74,6 +76,11 @@ def _machine() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+def wide() -> bool:
+    """Whether a register holds 64 bytes, a whole line of a tile's row; there are 32 of these."""
+    return "+avx512f" in _machine()[1].split(",")
+
+
 def _target() -> Any:
     """This processor as a target; each engine owns one."""
     import llvmlite.binding as llvm
@@ -109,10 +116,10 @@ def compiled(variant: Variant) -> bytes:
     from normlab.kernels.cpu_forward import forward
     from normlab.kernels.cpu_memory import ELEMENTS
 
-    direction, layer, *names, add, shifted, cast = variant
+    direction, layer, *names, add, shifted, cast, together = variant
     types = [ELEMENTS.get(name) for name in names]
     make = forward if direction == "forward" else backward
-    function = make(*types, layer=layer, add=add, shifted=shifted, cast=cast)
+    function = make(*types, layer=layer, add=add, shifted=shifted, cast=cast, together=together)
     body = numba.cfunc("void(voidptr)", error_model="numpy")(function)
     module = llvm.parse_assembly(body.inspect_llvm())
     # Numba's own wrapper reports exceptions through Numba, which is not there when the code is loaded again. The body

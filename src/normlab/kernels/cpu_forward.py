@@ -32,8 +32,8 @@ from normlab.kernels.cpu_vector import across, column, down, fma, root, tile
 ) = range(len(FORWARD))  # fmt: skip
 
 
-def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool) -> Callable[[Any], None]:
-    """The body of a forward kernel.
+def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, cast: bool, together: int) -> Callable:
+    """The body of a forward kernel, a function of the address of its arguments.
 
     Args:
         E, W, B: element types of x, weight and bias; None where there is none.
@@ -41,8 +41,9 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
         add: a residual is added first.
         shifted: the scale is offset + weight.
         cast: the normalized value, the scale and their product are rounded to x's type (scale_dtype "input").
+        together: how many rows go together.
     """
-    kernel = types_of(E)
+    kernel = types_of(E, together)
     _, A, MANY, ONE, LANES = kernel
     fetch, put, centred, scale, sums, squares = sweeps(kernel, layer, shifted, cast)
     weighted, biased = W is not None, B is not None

@@ -52,11 +52,10 @@ class Types(NamedTuple):
     LANES: int
 
 
-def types_of(E: Any) -> Types:
-    """The types of a kernel for elements E. Half precision takes two registers a row, so fewer rows."""
+def types_of(E: Any, together: int) -> Types:
+    """The types of a kernel for elements E that takes so many rows together."""
     lanes, paired = 64 // SIZE[E], E is BF16
-    many = Shape(2 if SIZE[E] == 2 else 4, lanes, paired)
-    return Types(E, F64 if E is F64 else F32, many, Shape(1, lanes, paired), lanes)
+    return Types(E, F64 if E is F64 else F32, Shape(together, lanes, paired), Shape(1, lanes, paired), lanes)
 
 
 class Sweeps(NamedTuple):
