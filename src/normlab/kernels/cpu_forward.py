@@ -45,7 +45,7 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
     """
     kernel = types_of(E, together)
     _, A, MANY, ONE, LANES = kernel
-    fetch, put, centred, scale, sums, squares = sweeps(kernel, layer, shifted, cast)
+    fetch, put, centred, scale, squares, moments = sweeps(kernel, layer, shifted, cast)
     weighted, biased = W is not None, B is not None
     W, B = W or E, B or E
     COUNT, SIZE_E, SIZE_STATS = MANY.rows, SIZE[E], 16 if layer else 8
@@ -80,13 +80,13 @@ def forward(E: Any, W: Any, B: Any, *, layer: bool, add: bool, shifted: bool, ca
         else:
             given = x
         stats = word(p, STATS) + row * SIZE_STATS
-        length = column(R, float(n))
         hi = lo = tile(R, A, 0.0)
         if layer:
-            mean = sums(R, given, stride, n) / length
+            mean, v = moments(R, given, x, stride, n)
             hi, lo = across(R, A, mean), across(R, A, mean - rounded(A, mean))
             store_column(stats, SIZE_STATS, mean)
-        v = squares(R, x if layer else given, stride, n, hi, lo) / length
+        else:
+            v = squares(R, given, stride, n)
         rstd = column(R, 1.0) / root(v + column(R, real(p, EPS)))
         store_column(stats + SIZE_STATS - 8, SIZE_STATS, rstd)
         s, offset = across(R, A, rstd), tile(ONE, A, real(p, OFFSET))

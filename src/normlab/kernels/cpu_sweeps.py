@@ -27,9 +27,12 @@ from normlab.kernels.cpu_memory import (
     store_first,
     stream,
 )
-from normlab.kernels.cpu_vector import Shape, column, down, fma, tile, total
+from normlab.kernels.cpu_vector import Shape, across, choose, column, down, first_column, fma, in_all, tile, total
 
 DEPTH = 128
+# Deviations are taken from the mean of a row's first tile. Where that is further from the row's mean than so many
+# standard deviations (the square), the difference of the two sums would cost digits: they are taken again.
+FAR = 1.0
 
 _njit: Any = numba.njit
 inlined: Callable[..., Any] = _njit(forceinline=True, error_model="numpy", no_cpython_wrapper=True, nogil=True)
@@ -69,8 +72,9 @@ class Sweeps(NamedTuple):
         put: (T, address, stride, j, tile, count, streaming): write them; `streaming` past the caches.
         centred: (x, hi, lo) -> x - mean for LayerNorm, x for RMSNorm.
         scale: (R, W, w, j, count, offset) -> offset + weight, repeated in every row.
-        sums: (R, given, stride, n) -> sum(x) of each row.
-        squares: (R, given, stride, n, hi, lo) -> sum((x - mean)^2) of each row.
+        squares: (R, given, stride, n) -> mean(x^2) of each row.
+        moments: (R, given, near, stride, n) -> (mean(x), mean((x - mean)^2)) of each row. `near` is the address of x
+            once it has been gone over.
 
     `given` is the address of x, or (x, residual, total): then total = x + residual is written on the way, and summed
     in its place.
@@ -80,8 +84,8 @@ class Sweeps(NamedTuple):
     put: Any
     centred: Any
     scale: Any
-    sums: Any
     squares: Any
+    moments: Any
 
 
 def sweeps(kernel: Types, layer: bool, shifted: bool, cast: bool) -> Sweeps:
@@ -126,6 +130,13 @@ def sweeps(kernel: Types, layer: bool, shifted: bool, cast: bool) -> Sweeps:
         return rounded(E, added)
 
     @inlined
+    def peek(R, given, stride, count):
+        """A row's first numbers, without going over them."""
+        if not isinstance(given, tuple):
+            return fetch(R, E, given, stride, 0, count)
+        return fetch(R, E, given[0], stride, 0, count) + fetch(R, E, given[1], stride, 0, count)
+
+    @inlined
     def scale(R, W, w, j, count, offset):
         g = fetch(ONE, W, w, 0, j, count)
         if shifted:
@@ -135,34 +146,53 @@ def sweeps(kernel: Types, layer: bool, shifted: bool, cast: bool) -> Sweeps:
         return down(R, g)
 
     @inlined
-    def sums(R, given, stride, n):
+    def squares(R, given, stride, n):
         result = column(R, 0.0)
         for start in range(0, n, PIECE):
             end = min(start + PIECE, n)
             main = end - (end - start) % LANES
             acc = tile(R, A, 0.0)
             for j in range(start, main, LANES):
-                acc = acc + take_in(R, given, stride, j, None)
+                v = take_in(R, given, stride, j, None)
+                acc = fma(v, v, acc)
             if main < end:
-                acc = acc + take_in(R, given, stride, main, end - main)
+                # Beyond the end x is 0.
+                v = take_in(R, given, stride, main, end - main)
+                acc = fma(v, v, acc)
             result = result + total(acc)
-        return result
+        return result / column(R, float(n))
 
     @inlined
-    def squares(R, given, stride, n, hi, lo):
-        result = column(R, 0.0)
+    def about(R, given, stride, n, point):
+        """(mean(c), mean(c^2) - mean(c)^2) of each row, c = x - point."""
+        sum_c = sum_cc = column(R, 0.0)
         for start in range(0, n, PIECE):
             end = min(start + PIECE, n)
             main = end - (end - start) % LANES
-            acc = tile(R, A, 0.0)
+            a = b = tile(R, A, 0.0)
             for j in range(start, main, LANES):
-                v = centred(take_in(R, given, stride, j, None), hi, lo)
-                acc = fma(v, v, acc)
+                c = take_in(R, given, stride, j, None) - point
+                a, b = a + c, fma(c, c, b)
             if main < end:
-                # Beyond the end x is 0, and x - mean is not.
-                v = first(centred(take_in(R, given, stride, main, end - main), hi, lo), end - main)
-                acc = fma(v, v, acc)
-            result = result + total(acc)
-        return result
+                # Beyond the end x is 0, and c is not.
+                c = first(take_in(R, given, stride, main, end - main) - point, end - main)
+                a, b = a + c, fma(c, c, b)
+            sum_c, sum_cc = sum_c + total(a), sum_cc + total(b)
+        length = column(R, float(n))
+        mean = sum_c / length
+        return mean, sum_cc / length - mean * mean
 
-    return Sweeps(fetch, put, centred, scale, sums, squares)
+    @inlined
+    def moments(R, given, near, stride, n):
+        few = min(n, LANES)
+        point = across(R, A, total(peek(R, given, stride, few)) / column(R, float(few)))
+        mean, variance = about(R, given, stride, n, point)
+        mean_found, distance, limit = first_column(point) + mean, mean * mean, column(R, FAR) * variance
+        if in_all(distance, limit):
+            return mean_found, variance
+        point = across(R, A, mean_found)
+        mean, variance_again = about(R, near, stride, n, point)
+        mean = first_column(point) + mean
+        return choose(distance, limit, mean_found, mean), choose(distance, limit, variance, variance_again)
+
+    return Sweeps(fetch, put, centred, scale, squares, moments)

@@ -269,3 +269,39 @@ def total(typingctx, value):
         return wide
 
     return Column(t.rows)(value), generate
+
+
+@intrinsic
+def first_column(typingctx, value):
+    """The Column of a Tile's first column."""
+    t = value.shape
+
+    def generate(context, builder, sig, args):
+        found = pick(builder, args[0], range(0, t.rows * t.width, t.width))
+        return found if value.dtype == F64 else builder.fpext(found, vector(LLVM[F64], t.rows))
+
+    return Column(t.rows)(value), generate
+
+
+@intrinsic
+def in_all(typingctx, a, b):
+    """Whether a <= b in every row of two Columns; not where one is NaN."""
+
+    def generate(context, builder, sig, args):
+        holds = builder.fcmp_ordered("<=", *args)
+        result = builder.extract_element(holds, I32(0))
+        for r in range(1, a.rows):
+            result = builder.and_(result, builder.extract_element(holds, I32(r)))
+        return result
+
+    return types.boolean(a, a), generate
+
+
+@intrinsic
+def choose(typingctx, a, b, x, y):
+    """x in the rows where a <= b, y in the others; all are Columns."""
+
+    def generate(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered("<=", args[0], args[1]), args[2], args[3])
+
+    return a(a, a, a, a), generate

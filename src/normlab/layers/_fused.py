@@ -1,4 +1,8 @@
-"""Forward and backward of a norm on tensors of any shape, by a kernel that takes rows."""
+"""Forward and backward of a norm on tensors of any shape, by a kernel that takes rows.
+
+A kernel takes addresses, so nothing reaches one that was not looked at: not the arguments of a call, and not what comes
+out of autograd's keeping either, which hooks and `module.to` may have changed since.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from normlab.kernels import plain
 from normlab.kernels.choice import Passes
 from normlab.kernels.fused import Backward, Forward
 from normlab.layers._rows import dense, extents
@@ -49,15 +54,32 @@ def backward(
     stats: Tensor,
     spec: NormSpec,
 ) -> Backward:
-    """The gradients. dy or dtotal may be missing."""
+    """The gradients. dy or dtotal may be missing.
+
+    Raises:
+        RuntimeError: for tensors that are no longer those of the forward pass.
+    """
     if dy is None:
         return Backward(dtotal, None, None)  # pyright: ignore[reportArgumentType]
+    _check_kept("input", total, dy.shape, dy.dtype)
+    if weight is not None:
+        _check_kept("weight", weight, shape, weight.dtype)
     rows, n = extents(total, shape)
+    if not ordinary(dy, dtotal, total, weight, stats) or stats.dtype != torch.float64 or len(stats) != rows:
+        # These take the statistics again.
+        kernel = plain
     dy, dtotal, total, weight, stats = dense(dy), dense(dtotal), dense(total), dense(weight), dense(stats)
     found = kernel.backward(dy, dtotal, total, weight, stats, bias_dtype, rows, n, spec)
     if len(shape) == 1 or found.dbias is None:
         return found
     return found._replace(dbias=found.dbias.view(shape))
+
+
+def _check_kept(name: str, kept: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Raise RuntimeError where a tensor has changed between the passes."""
+    if kept.dtype != dtype or list(kept.shape) != list(shape):
+        before, now = (f"{d} of shape {list(s)}" for d, s in ((dtype, shape), (kept.dtype, kept.shape)))
+        raise RuntimeError(f"{name} was {before} in the forward pass and is {now} in the backward pass")
 
 
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -66,7 +88,7 @@ PLAIN = (Tensor, torch.nn.Parameter)
 def ordinary(*tensors: Tensor | None) -> bool:
     """Whether a kernel may read the memory of all: on one device, no subclass, which has its own idea of what an
     operation does, and none of PyTorch's tensors without memory of their own (batches of vmap, zeros that are not
-    written down)."""
+    written down, storage that was given back)."""
     device = None
     for t in tensors:
         if t is None:
@@ -74,13 +96,14 @@ def ordinary(*tensors: Tensor | None) -> bool:
         if type(t) not in PLAIN or not torch._C._has_storage(t) or t.layout is not torch.strided or t._is_zerotensor():
             return False
         device = t.device if device is None else device
-        if t.device != device:
+        if t.device != device or not (t.data_ptr() or t.is_meta or not t.numel()):
             return False
     return True
 
 
 def in_order(*tensors: Tensor | None) -> bool:
-    """Whether all are `ordinary`, on the CPU, and lie there as a kernel takes them (`dense`): both in one look."""
+    """Whether all are `ordinary`, hold numbers, are on the CPU, and lie there as a kernel takes them (`dense`): all in
+    one look."""
     for t in tensors:
         if t is not None and not (
             type(t) in PLAIN
@@ -89,6 +112,7 @@ def in_order(*tensors: Tensor | None) -> bool:
             and t.is_contiguous()
             and not t.is_neg()
             and not t._is_zerotensor()
+            and t.data_ptr()
         ):
             return False
     return True

@@ -35,8 +35,21 @@ class _Call(NamedTuple):
     kernel: choice.Passes
     shape: Sequence[int]
     spec: NormSpec
+    weight: torch.dtype | None
     bias: torch.dtype | None
     plans: choice.Plans | None
+
+
+def _call(
+    kernel: choice.Passes,
+    shape: Sequence[int],
+    spec: NormSpec,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    plans: choice.Plans | None,
+) -> _Call:
+    dtypes = None if weight is None else weight.dtype, None if bias is None else bias.dtype
+    return _Call(kernel, shape, spec, *dtypes, plans)
 
 
 def _forward(
@@ -54,14 +67,25 @@ def _forward(
 def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
     """The gradients of a call, by its own kernel, or differentiable ones where somebody wants to differentiate them."""
     total, weight, stats = ctx.saved_tensors
-    kernel, shape, spec, bias, plans = ctx.call
+    kernel, shape, spec, weight_dtype, bias, plans = ctx.call
     plan = None if plans is None else plans.backward
-    watched = torch.is_grad_enabled() or _transformed()
-    if plan is not None and not watched and dtotal is None and dy is not None and in_order(dy, total, weight, stats):
+    watched = torch.is_grad_enabled() or _transformed() or torch._C._len_torch_dispatch_stack() > 0
+    if (
+        plan is not None
+        and not watched
+        and dtotal is None
+        and dy is not None
+        and in_order(dy, total, weight, stats)
+        and total.dtype is dy.dtype
+        and total.shape == dy.shape
+        and (weight is None or (weight.dtype is weight_dtype and weight.shape == shape))
+        and stats.dtype is torch.float64
+        and len(stats) == plan.rows
+    ):
         return cpu.run_backward(plan, dy, None, total, weight, stats, bias)
-    if watched or not ordinary(dy, dtotal):
-        kernel = plain
-    return backward(kernel, dy, dtotal, total, shape, weight, bias, stats, spec)
+    if weight is not None and weight.dtype is not weight_dtype:
+        raise RuntimeError(f"weight was {weight_dtype} in the forward pass and is {weight.dtype} in the backward pass")
+    return backward(plain if watched else kernel, dy, dtotal, total, shape, weight, bias, stats, spec)
 
 
 class _Norm(torch.autograd.Function):
@@ -120,7 +144,7 @@ def norm(
     if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
         y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
         return y if total is None else Added(total, y)
-    return _apply(x, residual, weight, bias, _Call(kernel, shape, spec, None if bias is None else bias.dtype, None))
+    return _apply(x, residual, weight, bias, _call(kernel, shape, spec, weight, bias, None))
 
 
 def _apply(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, call: _Call) -> Any:
@@ -167,8 +191,7 @@ def at_once(
     if plans is None:
         return None
     if wanted:
-        call = _Call(cpu, normalized_shape, spec, None if bias is None else bias.dtype, plans)
-        return _apply(x, residual, weight, bias, call)
+        return _apply(x, residual, weight, bias, _call(cpu, normalized_shape, spec, weight, bias, plans))
     y, total, _ = cpu.run_forward(plans.forward, x, residual, weight, bias)
     return y if total is None else Added(total, y)
 
