@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from normlab import NormSpec
+from normlab import NormSpec, functional
 from normlab.kernels import cpu, cpu_plan, cpu_threads
 
 BOUNDS = """
@@ -165,3 +165,17 @@ def test_stores_past_the_caches_write_the_same(kind, dtype, on_threads, monkeypa
         on_threads(threads)
         assert_same_bits(both_ways(kind, *given), expected)
     assert streamed == [True] * 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_does_not_see_how_its_neighbours_are_summed(dtype):
+    """Statistics are taken a second time where a row's first numbers say little of it, or are none."""
+    x = torch.randn(23, 200)
+    x[::3, :40] += 100
+    x[4, 7], x[9, 0] = torch.nan, torch.inf
+    x = x.to(dtype)
+    together = functional.layer_norm(x, (200,))
+    for row in range(len(x)):
+        alone = functional.layer_norm(x[row : row + 1], (200,))
+        assert torch.equal(alone.view(torch.uint8), together[row : row + 1].view(torch.uint8)), row
+    assert torch.isnan(together).any(1).nonzero().flatten().tolist() == [4, 9]

@@ -1,5 +1,6 @@
 """The CPU kernels in forked and spawned processes, in processes that start together, and over many calls."""
 
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,6 @@ import pytest
 # What a process runs is in a module, which spawned ones import. Bytes are compared by NumPy: torch's own operations on
 # several threads wait forever in a forked child, which is what ours must not do.
 WORK = """
-import signal
 import numpy as np
 import torch
 from normlab import functional
@@ -172,3 +172,34 @@ def test_memory_does_not_grow_over_ten_thousand_calls(python):
     done = python(MEMORY)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1_000_000
+
+
+INTERRUPTED = """
+import signal
+import torch
+import normlab
+from normlab.kernels import cpu_build
+
+x = torch.randn(4, 8)
+compiled, found = cpu_build.compiled, []
+
+def slow(variant):
+    # While this thread compiles a kernel.
+    cpu_build.compiled = compiled
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    for _ in range(10**7):
+        if found:
+            break
+    return compiled(variant)
+
+signal.signal(signal.SIGALRM, lambda *_: found.append(normlab.functional.layer_norm(x, (8,))))
+cpu_build.compiled = slow
+normlab.functional.rms_norm(x, (8,))
+assert len(found) == 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no timers that signal")
+def test_a_handler_of_a_signal_may_call_a_norm_while_one_compiles(python, tmp_path):
+    done = python(INTERRUPTED, NORMLAB_CACHE=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from torch.library import opcheck
+from torch.utils.flop_counter import FlopCounterMode
 
 import normlab
 from normlab import NormSpec, functional
@@ -94,6 +95,22 @@ y = normlab.functional.rms_norm(x, [8])
 (got,) = torch.autograd.grad(y, x, torch._efficientzerotensor((3, 8)))
 assert torch.equal(got + 0, torch.zeros(3, 8))
 """)
+
+
+@pytest.mark.parametrize("kind", ["rms_norm", "layer_norm"])
+@pytest.mark.parametrize("how", ["compiled", "under a mode"])
+def test_a_class_that_knows_pytorchs_operations_alone(how, kind):
+    """A jagged tensor stands for those: DTensor, which needs processes, is another."""
+    rows = torch.randn(3, 8), torch.randn(5, 8)
+    x = torch.nested.nested_tensor(list(rows), layout=torch.jagged, requires_grad=True)
+    norm = getattr(functional, kind)
+    if how == "compiled":
+        y = torch.compile(lambda x: norm(x, (8,)), backend="aot_eager")(x)
+    else:
+        with FlopCounterMode(display=False):
+            y = norm(x, (8,))
+    for found, row in zip(y.unbind(), rows, strict=True):
+        torch.testing.assert_close(found, norm(row, (8,)))
 
 
 @pytest.mark.parametrize("which", ["input", "residual", "weight", "bias"])

@@ -14,7 +14,7 @@ import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 SOURCES = tuple(f"cpu_{name}.py" for name in ("args", "backward", "build", "forward", "memory", "sweeps", "vector"))
@@ -166,13 +166,14 @@ def _kept(path: Path) -> bytes | None:
     return code if hashlib.sha256(code).digest() == digest else None
 
 
-_lock = Lock()
+# A signal's handler may call a norm while its own thread compiles one.
+_lock = RLock()
 
 
 def _new_lock() -> None:
     """A thread of the parent may have held the lock when this process was forked from it."""
     global _lock
-    _lock = Lock()
+    _lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -192,7 +193,7 @@ def address(variant: Variant) -> int:
     if known is not None:
         return known
     with _lock:
-        if variant not in _engines:
+        if variant not in _addresses:
             name = "-".join(str(part).lower() for part in variant)
             path = folder() / f"{name}-{_digest()}.o"
             code = _kept(path)
@@ -202,8 +203,8 @@ def address(variant: Variant) -> int:
                 except Exception as error:
                     raise BuildError(f"{type(error).__name__}: {error}") from error
                 _keep(path, code)
-            _engines[variant] = _load(code)
-            _addresses[variant] = _engines[variant].get_function_address(ENTRY)
+            _engines[variant] = engine = _load(code)
+            _addresses[variant] = engine.get_function_address(ENTRY)
         return _addresses[variant]
 
 

@@ -88,7 +88,12 @@ PLAIN = (Tensor, torch.nn.Parameter)
 def ordinary(*tensors: Tensor | None) -> bool:
     """Whether a kernel may read the memory of all: on one device, no subclass, which has its own idea of what an
     operation does, and none of PyTorch's tensors without memory of their own (batches of vmap, zeros that are not
-    written down, storage that was given back)."""
+    written down).
+
+    Raises:
+        RuntimeError: for a tensor whose storage was given back (`resize_(0)`), at which PyTorch's own operations on
+            the CPU end the process.
+    """
     device = None
     for t in tensors:
         if t is None:
@@ -96,8 +101,10 @@ def ordinary(*tensors: Tensor | None) -> bool:
         if type(t) not in PLAIN or not torch._C._has_storage(t) or t.layout is not torch.strided or t._is_zerotensor():
             return False
         device = t.device if device is None else device
-        if t.device != device or not (t.data_ptr() or t.is_meta or not t.numel()):
+        if t.device != device:
             return False
+        if not t.data_ptr() and t.numel() and not t.is_meta:
+            raise RuntimeError(f"a tensor of shape {list(t.shape)} has no memory: its storage was given back")
     return True
 
 

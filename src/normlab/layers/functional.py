@@ -179,7 +179,8 @@ def add_rms_norm(
         normalized_shape, weight, eps, spec: as in `rms_norm`.
 
     Returns:
-        (total, normed), new tensors of input's shape; the gradients of both flow to input and residual.
+        (total, normed), new tensors of input's shape; the gradients of both flow to input and residual. They are two
+        results of one operation: what reaches `normed` is not seen at `total` (by hooks, `retain_grad`).
 
     Raises:
         TypeError, ValueError: one sentence on the argument that does not fit.
@@ -208,7 +209,7 @@ def add_layer_norm(
         normalized_shape, weight, bias, eps, spec: as in `layer_norm`.
 
     Returns:
-        (total, normed), new tensors of input's shape; the gradients of both flow to input and residual.
+        (total, normed), as `add_rms_norm`.
 
     Raises:
         TypeError, ValueError: one sentence on the argument that does not fit.

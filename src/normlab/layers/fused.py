@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
 from normlab.kernels import choice, cpu, plain, torch_ops
 from normlab.kernels.fused import Forward
 from normlab.layers import operators
-from normlab.layers._fused import Added, backward, forward, in_order, ordinary
+from normlab.layers._fused import PLAIN, Added, backward, forward, in_order, ordinary
 from normlab.spec import NormSpec
 
 
@@ -206,12 +208,22 @@ def _by_formula(
     return Added(total, torch_ops.norm(total, shape, weight, bias, spec))
 
 
+# What stands for a plain tensor while code is looked through. Other classes know PyTorch's operations, not ours.
+STANDING_FOR = (*PLAIN, FakeTensor, FunctionalTensor)
+
+
 def _seen_through(
     x: Tensor, residual: Tensor | None, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec
 ) -> Any:
     """One operator, where a fused kernel may run; which one is seen when it runs."""
     dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
-    if choice.unfusable(*dtypes, spec) or torch.compiler.is_exporting() or _transformed():
+    classes = [type(t) for t in (x, residual, weight, bias) if t is not None]
+    if (
+        choice.unfusable(*dtypes, spec)
+        or torch.compiler.is_exporting()
+        or _transformed()
+        or any(c not in STANDING_FOR for c in classes)
+    ):
         return _by_formula(x, residual, shape, weight, bias, spec)
     y, total, _ = torch.ops.normlab.norm(x, residual, weight, bias, shape, *operators.fields(spec))
     return y if residual is None else Added(total, y)
