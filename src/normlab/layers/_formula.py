@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, given, plain, resolve, sizes
 from normlab.spec import EpsPlace, Kind, NormSpec, StatsDtype
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -70,8 +70,8 @@ def centered_rows(h: Tensor, shape: list[int], spec: NormSpec) -> Tensor:
 
 
 def agree(name: str, value: Any, default: Any, in_spec: Any) -> None:
-    """Raise unless an argument beside a spec is at its default or is what the spec says."""
-    if value not in (default, in_spec):
+    """Raise unless an argument beside a spec was not given or is what the spec says."""
+    if given(value, default) and value != in_spec:
         raise ValueError(f"{name} is part of the spec ({in_spec}): give it there, got {name}={value}")
 
 
@@ -79,7 +79,7 @@ class RowNorm(WithSpec, nn.Module):
     """A norm over trailing axes: its spec, its check of input, its repr. A subclass has the formula and parameters."""
 
     KIND: ClassVar[Kind]
-    DEFAULT_EPS: ClassVar[float] = 1e-5
+    DEFAULT_EPS: ClassVar[float] = DEFAULT_EPS
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class RowNorm(WithSpec, nn.Module):
         resolved = resolve(self.KIND, spec, eps=eps, default_eps=self.DEFAULT_EPS, affine=affine, bias=bias)
         shape = sizes("normalized_shape", normalized_shape)
         super().__init__()
-        self._spec = replace(resolved, **fields) if spec is None else resolved
+        self._spec = replace(resolved, **{k: plain(v) for k, v in fields.items()}) if spec is None else resolved
         self.normalized_shape = shape
         self.eps = self._spec.eps
         self.elementwise_affine = self._spec.affine

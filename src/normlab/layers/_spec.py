@@ -5,8 +5,32 @@ from dataclasses import replace
 from operator import index
 from typing import Any
 
+import numpy as np
+import torch
+
 from normlab import _check
 from normlab.spec import Kind, NormSpec
+
+# torch.nn's default as an object of its own, made at run time: a 1e-5 that is written out is equal, but not the same.
+DEFAULT_EPS = float("1e-5")
+
+
+def given(value: Any, default: Any) -> bool:
+    """Whether an argument is not the object that stands in the signature, be it equal or not.
+
+    In a compiled call it is not known, as torch.compile may put a number of its own there: what is equal counts as not
+    given.
+    """
+    if torch.compiler.is_compiling() and isinstance(value, float):
+        return value != default
+    return value is not default
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number as Python's, which torch.nn takes too; a float as an object that is no default; or what came."""
+    if isinstance(value, np.number):
+        return value.item()
+    return value + 0.0 if type(value) is float else value
 
 
 def resolve(
@@ -14,11 +38,11 @@ def resolve(
 ) -> NormSpec:
     """The layer's spec.
 
-    `spec` may be a NormSpec or the name of a preset. Its eps is the layer's; `eps` beside it must be left
-    at its default or agree. `affine` and `bias` switch parameters off in a spec that has them.
+    `spec` may be a NormSpec or the name of a preset. Its eps is the layer's; `eps` beside it must be left out or
+    agree. `affine` and `bias` switch parameters off in a spec that has them.
     """
     if spec is None:
-        return NormSpec(kind, eps=eps, affine=affine, bias=bias)
+        return NormSpec(kind, eps=plain(eps), affine=affine, bias=bias)
     if isinstance(spec, str):
         spec = NormSpec.preset(spec, kind)
     check_spec(spec, kind, eps=eps, default_eps=default_eps, allowed="a NormSpec or the name of a preset")
@@ -26,13 +50,14 @@ def resolve(
 
 
 def check_spec(spec: Any, kind: Kind, *, eps: float | None, default_eps: float | None, allowed: str) -> None:
-    """Raise unless `spec` is a NormSpec of this kind and the eps beside it is the default or agrees."""
+    """Raise unless `spec` is a NormSpec of this kind and the eps beside it was not given or agrees."""
     if not isinstance(spec, NormSpec):
         raise TypeError(f"spec must be {allowed}, got {type(spec).__name__}")
     if spec.kind != kind:
         raise ValueError(f"spec must be of kind {kind!r} here, got {spec.kind!r}")
-    if eps is default_eps or (isinstance(eps, float) and eps == default_eps):
+    if not given(eps, default_eps):
         return
+    eps = plain(eps)
     if eps is not None:
         _check.number("eps", eps, least=0)
     if eps != spec.eps:
@@ -59,4 +84,4 @@ class WithSpec:
     @property
     def spec(self) -> NormSpec:
         """What this layer computes."""
-        return self._spec if self.eps == self._spec.eps else replace(self._spec, eps=self.eps)
+        return self._spec if self.eps == self._spec.eps else replace(self._spec, eps=plain(self.eps))

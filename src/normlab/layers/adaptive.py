@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from normlab import _check
 from normlab.layers import functional
 from normlab.layers._formula import HALVES
+from normlab.layers._spec import DEFAULT_EPS
 from normlab.layers.layernorm import LayerNorm
 from normlab.layers.rmsnorm import RMSNorm
 from normlab.spec import NormSpec
@@ -102,7 +103,7 @@ class AdaptiveLayerNorm(_Adaptive):
         self,
         dim: int,
         condition_dim: int,
-        eps: float = 1e-5,
+        eps: float = DEFAULT_EPS,
         elementwise_affine: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -123,7 +124,7 @@ class AdaptiveRMSNorm(_Adaptive):
         self,
         dim: int,
         condition_dim: int,
-        eps: float | None = 1e-5,
+        eps: float | None = DEFAULT_EPS,
         elementwise_affine: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
@@ -24,7 +24,8 @@ class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
         track_running_stats: whether evaluation uses running statistics.
         device, dtype: of parameters and buffers.
         bias: whether an affine layer has a bias.
-        spec: a NormSpec or the name of a preset ("torch", "tensorweaver"), for all details.
+        spec: a NormSpec or the name of a preset ("torch", "tensorweaver"), for all details. Beside it affine
+            and bias only take away: True gives no parameter that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or a size that is none.
@@ -35,7 +36,7 @@ class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
+        eps: float = DEFAULT_EPS,
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
@@ -45,7 +46,7 @@ class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
         bias: bool = True,
         spec: NormSpec | str | None = None,
     ) -> None:
-        resolved = resolve("batchnorm", spec, eps=eps, default_eps=1e-5, affine=affine, bias=bias)
+        resolved = resolve("batchnorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=affine, bias=bias)
         self._spec = resolved
         if isinstance(num_features, Iterable):
             raise TypeError(f"num_features must be an int, got {num_features!r}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from normlab.layers import functional
 from normlab.layers._formula import WeightedRowNorm, factor, scaled, wide
+from normlab.layers._spec import DEFAULT_EPS
 from normlab.spec import NormSpec
 
 
@@ -47,7 +48,8 @@ class CRMSNorm(WeightedRowNorm):
         eps: added to the mean square.
         elementwise_affine: whether there is a weight, of shape normalized_shape.
         device, dtype: of the weight.
-        spec: a NormSpec of kind "crmsnorm", for all details.
+        spec: a NormSpec of kind "crmsnorm", for all details. Beside it elementwise_affine only takes away: True gives
+            no weight that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or sizes that are none.
@@ -65,7 +67,7 @@ class CRMSNorm(WeightedRowNorm):
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        eps: float | None = 1e-5,
+        eps: float | None = DEFAULT_EPS,
         elementwise_affine: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,

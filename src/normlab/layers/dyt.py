@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from normlab.layers._formula import RowNorm, agree, scaled, wide
 from normlab.spec import NormSpec
 
+# As DEFAULT_EPS in _spec.
+DEFAULT_ALPHA = float("0.5")
+
 
 class DyT(RowNorm):
     """y = tanh(alpha * x) * (offset + weight) + bias, number by number, with one learned alpha.
@@ -19,7 +22,8 @@ class DyT(RowNorm):
         elementwise_affine: whether there is a weight; alpha is there in any case.
         bias: whether there is a bias (only with elementwise_affine).
         device, dtype: of the parameters.
-        spec: a NormSpec of kind "dyt", for all details, `alpha` among them; its eps is not used.
+        spec: a NormSpec of kind "dyt", for all details, `alpha` among them; its eps is not used. Beside it
+            elementwise_affine and bias only take away: True gives no parameter that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an alpha that contradicts it, or sizes that are none.
@@ -38,7 +42,7 @@ class DyT(RowNorm):
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        alpha: float = 0.5,
+        alpha: float = DEFAULT_ALPHA,
         elementwise_affine: bool = True,
         bias: bool = True,
         device: torch.device | str | None = None,
@@ -48,7 +52,7 @@ class DyT(RowNorm):
     ) -> None:
         super().__init__(normalized_shape, self.DEFAULT_EPS, elementwise_affine, spec, bias=bias, alpha=alpha)
         if spec is not None:
-            agree("alpha", alpha, 0.5, self._spec.alpha)
+            agree("alpha", alpha, DEFAULT_ALPHA, self._spec.alpha)
         self._add("alpha", (1,), device, dtype)
         self._add("weight", self.normalized_shape if self._spec.affine else None, device, dtype)
         self._add("bias", self.normalized_shape if self._spec.bias else None, device, dtype)

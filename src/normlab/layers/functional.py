@@ -15,7 +15,7 @@ from torch import Tensor
 from normlab import _check
 from normlab.kernels import torch_ops
 from normlab.layers._fused import Added
-from normlab.layers._spec import check_spec, sizes
+from normlab.layers._spec import DEFAULT_EPS, check_spec, plain, sizes
 from normlab.layers.fused import at_once, norm
 from normlab.spec import Kind, NormSpec
 
@@ -28,13 +28,14 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def _spec(kind: Kind, spec: NormSpec | None, default: NormSpec, eps: float | None) -> NormSpec:
     """The spec to compute: the one given, or the default with this eps."""
     if spec is not None:
-        check_spec(spec, kind, eps=eps, default_eps=default.eps, allowed="a NormSpec")
+        default_eps = None if kind == "rmsnorm" else DEFAULT_EPS
+        check_spec(spec, kind, eps=eps, default_eps=default_eps, allowed="a NormSpec")
         return spec
     if eps is default.eps or (isinstance(eps, float) and eps == default.eps):
         return default
     if type(eps) is float and not torch.compiler.is_compiling():
         return _with_eps(kind, eps)
-    return NormSpec(kind, eps=eps)
+    return NormSpec(kind, eps=plain(eps))
 
 
 @lru_cache(maxsize=64)
@@ -137,7 +138,7 @@ def layer_norm(
     normalized_shape: Sequence[int],
     weight: Float[Tensor, "..."] | None = None,
     bias: Float[Tensor, "..."] | None = None,
-    eps: float = 1e-5,
+    eps: float = DEFAULT_EPS,
     *,
     spec: NormSpec | None = None,
 ) -> Float[Tensor, "..."]:
@@ -197,7 +198,7 @@ def add_layer_norm(
     normalized_shape: Sequence[int],
     weight: Float[Tensor, "..."] | None = None,
     bias: Float[Tensor, "..."] | None = None,
-    eps: float = 1e-5,
+    eps: float = DEFAULT_EPS,
     *,
     spec: NormSpec | None = None,
 ) -> Added:
@@ -228,7 +229,7 @@ def batch_norm(
     bias: Float[Tensor, " channels"] | None = None,
     training: bool = False,
     momentum: float = 0.1,
-    eps: float = 1e-5,
+    eps: float = DEFAULT_EPS,
     *,
     spec: NormSpec | None = None,
 ) -> Float[Tensor, "batch channels *space"]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from normlab import _check
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
-from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
@@ -36,7 +36,8 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         affine: whether there are weight and bias, of shape (num_channels,).
         device, dtype: of the parameters.
         bias: whether an affine layer has a bias.
-        spec: a NormSpec of kind "groupnorm", for all details; its `groups` must be num_groups.
+        spec: a NormSpec of kind "groupnorm", for all details; its `groups` must be num_groups. Beside it
+            affine and bias only take away: True gives no parameter that it has not.
 
     Raises:
         TypeError, ValueError: for groups that do not divide the channels, a spec of another kind, or an eps or
@@ -53,7 +54,7 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         self,
         num_groups: int,
         num_channels: int,
-        eps: float = 1e-5,
+        eps: float = DEFAULT_EPS,
         affine: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -61,7 +62,7 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         bias: bool = True,
         spec: NormSpec | str | None = None,
     ) -> None:
-        resolved = resolve("groupnorm", spec, eps=eps, default_eps=1e-5, affine=affine, bias=bias)
+        resolved = resolve("groupnorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=affine, bias=bias)
         num_groups, num_channels = _size("num_groups", num_groups), _size("num_channels", num_channels)
         _check.whole("num_groups", num_groups)
         if spec is not None:

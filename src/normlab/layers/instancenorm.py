@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
-from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
@@ -35,7 +35,8 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
         track_running_stats: whether evaluation uses running statistics, which training then moves.
         device, dtype: of parameters and buffers.
         bias: whether an affine layer has a bias.
-        spec: a NormSpec of kind "instancenorm", for all details, `affine` among them.
+        spec: a NormSpec of kind "instancenorm", for all details, `affine` among them: beside it affine=False cannot be
+            told from nothing said. bias=False takes its bias away; True gives none that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps or affine that contradicts it, or a size that is
@@ -52,7 +53,7 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
+        eps: float = DEFAULT_EPS,
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
@@ -64,7 +65,7 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
     ) -> None:
         # False is torch's default here, so beside a spec it means that nothing was said.
         wanted = affine if spec is None else True
-        resolved = resolve("instancenorm", spec, eps=eps, default_eps=1e-5, affine=wanted, bias=bias)
+        resolved = resolve("instancenorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=wanted, bias=bias)
         if spec is not None:
             agree("affine", affine, False, resolved.affine)
         self._spec = resolved

@@ -13,6 +13,8 @@ from normlab.layers._formula import WeightedRowNorm, agree, eps_for, scaled, wid
 from normlab.spec import NormSpec
 
 PLAIN = NormSpec("l2norm")
+# torch.nn.functional.normalize's; as DEFAULT_EPS in _spec.
+DEFAULT_LENGTH = float("1e-12")
 
 
 class L2Norm(WeightedRowNorm):
@@ -25,8 +27,9 @@ class L2Norm(WeightedRowNorm):
         eps: the least length that a row is divided by.
         elementwise_affine: whether there is a weight, of shape normalized_shape, as in ParseNet.
         device, dtype: of the weight.
-        spec: a NormSpec of kind "l2norm", for all details, `affine` among them. A plain NormSpec("l2norm") has the
-            eps and the weight that a NormSpec has by default, 1e-5 and True.
+        spec: a NormSpec of kind "l2norm", for all details, `affine` among them: beside it elementwise_affine=False
+            cannot be told from nothing said. A plain NormSpec("l2norm") has the eps and the weight that a NormSpec has
+            by default, 1e-5 and True.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps or elementwise_affine that contradicts it, or sizes
@@ -36,12 +39,12 @@ class L2Norm(WeightedRowNorm):
     """
 
     KIND = "l2norm"
-    DEFAULT_EPS = 1e-12
+    DEFAULT_EPS = DEFAULT_LENGTH
 
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        eps: float | None = 1e-12,
+        eps: float | None = DEFAULT_LENGTH,
         elementwise_affine: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
@@ -20,7 +20,8 @@ class LayerNorm(WithSpec, nn.LayerNorm):
         elementwise_affine: whether there is a weight, of shape normalized_shape.
         bias: whether there is a bias, of the same shape (only with elementwise_affine).
         device, dtype: of the parameters.
-        spec: a NormSpec or the name of a preset ("torch", "tensorweaver"), for all details.
+        spec: a NormSpec or the name of a preset ("torch", "tensorweaver"), for all details. Beside it
+            elementwise_affine and bias only take away: True gives no parameter that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or sizes that are none.
@@ -31,7 +32,7 @@ class LayerNorm(WithSpec, nn.LayerNorm):
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        eps: float = 1e-5,
+        eps: float = DEFAULT_EPS,
         elementwise_affine: bool = True,
         bias: bool = True,
         device: torch.device | str | None = None,
@@ -39,7 +40,7 @@ class LayerNorm(WithSpec, nn.LayerNorm):
         *,
         spec: NormSpec | str | None = None,
     ) -> None:
-        resolved = resolve("layernorm", spec, eps=eps, default_eps=1e-5, affine=elementwise_affine, bias=bias)
+        resolved = resolve("layernorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=elementwise_affine, bias=bias)
         self._spec = resolved
         shape = list(sizes("normalized_shape", normalized_shape))
         # torch.nn keeps eps for its repr; None is the spec's to interpret.

@@ -5,8 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from normlab.layers._formula import WeightedRowNorm, agree, factor, scaled, wide
+from normlab.layers._spec import DEFAULT_EPS
 from normlab.norms.prmsnorm import count
 from normlab.spec import NormSpec
+
+# As DEFAULT_EPS in _spec.
+DEFAULT_FRACTION = float("0.0625")
 
 
 class PRMSNorm(WeightedRowNorm):
@@ -19,7 +23,8 @@ class PRMSNorm(WeightedRowNorm):
         eps: added to the mean square.
         elementwise_affine: whether there is a weight, of shape normalized_shape.
         device, dtype: of the weight.
-        spec: a NormSpec of kind "prmsnorm", for all details, `fraction` among them.
+        spec: a NormSpec of kind "prmsnorm", for all details, `fraction` among them. Beside it elementwise_affine only
+            takes away: True gives no weight that it has not.
 
     Raises:
         TypeError, ValueError: for a fraction out of range, a spec of another kind, an eps or fraction that
@@ -37,8 +42,8 @@ class PRMSNorm(WeightedRowNorm):
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        fraction: float = 0.0625,
-        eps: float | None = 1e-5,
+        fraction: float = DEFAULT_FRACTION,
+        eps: float | None = DEFAULT_EPS,
         elementwise_affine: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -47,7 +52,7 @@ class PRMSNorm(WeightedRowNorm):
     ) -> None:
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype, spec, fraction=fraction)
         if spec is not None:
-            agree("fraction", fraction, 0.0625, self._spec.fraction)
+            agree("fraction", fraction, DEFAULT_FRACTION, self._spec.fraction)
 
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize input of shape (*, *normalized_shape)."""

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
 
@@ -20,7 +20,8 @@ class RMSNorm(WithSpec, nn.RMSNorm):
             the machine epsilon of the dtype of the statistics, and is accepted here too.
         elementwise_affine: whether there is a weight, of shape normalized_shape.
         device, dtype: of the weight.
-        spec: a NormSpec or the name of a preset ("llama", "gemma", "t5", "minimind", ...), for all details.
+        spec: a NormSpec or the name of a preset ("llama", "gemma", "t5", "minimind", ...), for all details. Beside
+            it elementwise_affine only takes away: True gives no weight that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or sizes that are none.
@@ -34,14 +35,14 @@ class RMSNorm(WithSpec, nn.RMSNorm):
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        eps: float | None = 1e-5,
+        eps: float | None = DEFAULT_EPS,
         elementwise_affine: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
         spec: NormSpec | str | None = None,
     ) -> None:
-        resolved = resolve("rmsnorm", spec, eps=eps, default_eps=1e-5, affine=elementwise_affine, bias=False)
+        resolved = resolve("rmsnorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=elementwise_affine, bias=False)
         self._spec = resolved
         shape = list(sizes("normalized_shape", normalized_shape))
         super().__init__(shape, resolved.eps, resolved.affine, device, dtype)

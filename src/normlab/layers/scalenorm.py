@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers._formula import RowNorm, eps_for, scaled, wide
+from normlab.layers._spec import DEFAULT_EPS
 from normlab.spec import NormSpec
 
 
@@ -19,7 +20,8 @@ class ScaleNorm(RowNorm):
         eps: the least length that a row is divided by, as in the authors' code.
         elementwise_affine: whether g is a parameter, of shape (1,); otherwise the scale stays sqrt(n).
         device, dtype: of g.
-        spec: a NormSpec of kind "scalenorm", for all details.
+        spec: a NormSpec of kind "scalenorm", for all details. Beside it elementwise_affine only takes away: True gives
+            no g that it has not.
 
     Raises:
         TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or sizes that are none.
@@ -38,7 +40,7 @@ class ScaleNorm(RowNorm):
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
-        eps: float | None = 1e-5,
+        eps: float | None = DEFAULT_EPS,
         elementwise_affine: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
