@@ -28,7 +28,8 @@ def number(name: str, value: Any, *, above: float | None = None, least: float | 
     """Raise unless `value` is a finite real number, greater than `above` and at least `least`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-    if not math.isfinite(value):
+    # Not math.isfinite, into which torch.compile cannot look when the number is one of its symbols.
+    if not -math.inf < value < math.inf:
         raise ValueError(f"{name} must be finite, got {value}")
     if above is not None and value <= above:
         raise ValueError(f"{name} must be greater than {above:g}, got {value:g}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from normlab.layers import functional
 from normlab.layers._spec import DEFAULT_EPS, WithSpec, given, plain, resolve, sizes
+from normlab.layers.fused import norm
 from normlab.spec import EpsPlace, Kind, NormSpec, StatsDtype
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -59,14 +60,18 @@ def is_one_dtype(x: Tensor, spec: NormSpec, *parameters: Tensor | None) -> bool:
     return same and spec.eps_place == "inside" and x.dtype not in HALVES
 
 
-@cache
 def _centered(eps: float | None, eps_place: EpsPlace, stats_dtype: StatsDtype) -> NormSpec:
     return NormSpec("layernorm", eps=eps, eps_place=eps_place, stats_dtype=stats_dtype, affine=False)
 
 
+_centered_once = cache(_centered)
+
+
 def centered_rows(h: Tensor, shape: list[int], spec: NormSpec) -> Tensor:
     """(h - mean) / sqrt(var + eps) over the trailing axes `shape`, in the dtype of h."""
-    return functional.layer_norm(h, shape, spec=_centered(spec.eps, spec.eps_place, spec.stats_dtype))
+    # torch.compile does not look up what is kept, and warns of it.
+    centered = _centered if torch.compiler.is_compiling() else _centered_once
+    return norm(h, None, shape, None, None, centered(spec.eps, spec.eps_place, spec.stats_dtype))
 
 
 def agree(name: str, value: Any, default: Any, in_spec: Any) -> None:

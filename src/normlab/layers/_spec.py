@@ -67,10 +67,15 @@ def check_spec(spec: Any, kind: Kind, *, eps: float | None, default_eps: float |
 def sizes(name: str, value: Any, allowed: str = "an int or a sequence of ints") -> tuple[int, ...]:
     """`value`, an int or several, as a tuple of ints of at least 0."""
     try:
-        shape = tuple(map(index, value if isinstance(value, Iterable) else [value]))
+        # What is an int stays as it is: index() would fix a size that torch.compile or torch.export keeps open.
+        shape = tuple(
+            v if isinstance(v, int | torch.SymInt) else index(v)
+            for v in (value if isinstance(value, Iterable) else [value])
+        )
     except TypeError:
         raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
-    if not shape or min(shape) < 0:
+    # One by one: a comparison with each other would fix open sizes too.
+    if not shape or any(size < 0 for size in shape):
         raise ValueError(f"{name} must hold at least one size, each at least 0, got {value!r}")
     return shape
 

@@ -4,7 +4,7 @@ with a residual added.
 Arguments are checked here, once; a kernel then computes (see `normlab.kernels`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -70,8 +70,9 @@ def _check_shapes(
 ) -> list[int]:
     """`normalized_shape` as a list, after checking it against x and the parameters against it."""
     if _traced():
-        # A comparison of sizes would become a constant of the traced program, and torch.jit warns of it.
-        return list(sizes("normalized_shape", normalized_shape))
+        # Sizes are tensors then: a comparison of them would become a constant of the traced program, and so would an
+        # int made of one.
+        return list(normalized_shape) if isinstance(normalized_shape, Iterable) else [normalized_shape]
     shape = list(sizes("normalized_shape", normalized_shape))
     if len(shape) > x.dim() or list(x.shape[x.dim() - len(shape) :]) != shape:
         raise ValueError(f"normalized_shape must be the trailing axes of input {list(x.shape)}, got {shape}")

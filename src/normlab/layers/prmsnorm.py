@@ -1,5 +1,7 @@
 """Partial RMSNorm as a PyTorch layer."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -53,6 +55,7 @@ class PRMSNorm(WeightedRowNorm):
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype, spec, fraction=fraction)
         if spec is not None:
             agree("fraction", fraction, DEFAULT_FRACTION, self._spec.fraction)
+        self._m = count(math.prod(self.normalized_shape), self._spec.fraction)
 
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize input of shape (*, *normalized_shape)."""
@@ -60,7 +63,7 @@ class PRMSNorm(WeightedRowNorm):
         spec = self.spec
         h = wide(input, spec)
         rows = h.flatten(self._axes[0])
-        v = rows[..., : count(rows.shape[-1], spec.fraction)].pow(2).mean(-1)
+        v = rows[..., : self._m].pow(2).mean(-1)
         v = v.reshape(*v.shape, *(1,) * len(self.normalized_shape))
         return scaled(h * factor(v, spec), input, self.weight, None, spec)
 
