@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from normlab.layers import functional
+from normlab.layers._half import HALVES
 from normlab.layers._spec import DEFAULT_EPS, WithSpec, given, plain, resolve, sizes
 from normlab.layers.fused import norm
 from normlab.spec import EpsPlace, Kind, NormSpec, StatsDtype
-
-HALVES = (torch.float16, torch.bfloat16)
 
 
 def wide(x: Tensor, spec: NormSpec) -> Tensor:
@@ -53,8 +52,8 @@ def scaled(normed: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None
 def is_one_dtype(x: Tensor, spec: NormSpec, *parameters: Tensor | None) -> bool:
     """Whether torch's operation on `x` and the parameters as they are has the spec's formula and casts.
 
-    In half precision it has not: torch's GroupNorm and InstanceNorm round the statistics, on the way back or on
-    both ways, to the dtype of the parameters.
+    In half precision throughout it has not: torch's GroupNorm and InstanceNorm round the statistics, on the way back
+    or on both ways, to the dtype of the parameters. Beside float32 parameters see `_half`.
     """
     same = all(p is None or p.dtype == x.dtype for p in parameters)
     return same and spec.eps_place == "inside" and x.dtype not in HALVES

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from normlab import _check
 from normlab.layers import functional
-from normlab.layers._formula import HALVES
+from normlab.layers._half import HALVES
 from normlab.layers._spec import DEFAULT_EPS
 from normlab.layers.layernorm import LayerNorm
 from normlab.layers.rmsnorm import RMSNorm

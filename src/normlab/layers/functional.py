@@ -14,6 +14,7 @@ from torch import Tensor
 
 from normlab import _check
 from normlab.kernels import torch_ops
+from normlab.layers import _half
 from normlab.layers._fused import Added
 from normlab.layers._spec import DEFAULT_EPS, check_spec, plain, sizes
 from normlab.layers.fused import at_once, norm
@@ -263,4 +264,6 @@ def batch_norm(
         raise ValueError("running_mean and running_var must be given together, got only one of them")
     if (training or running_mean is None) and input.numel() == channels > 0:
         raise ValueError(f"input must hold more than 1 value per channel for its statistics, got {list(input.shape)}")
-    return torch_ops.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, spec)
+    arguments = (input, running_mean, running_var, weight, bias, training, momentum, spec)
+    found = _half.batch_norm(*arguments)
+    return torch_ops.batch_norm(*arguments) if found is None else found

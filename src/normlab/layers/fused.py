@@ -26,7 +26,7 @@ from normlab.layers._fused import PLAIN, Added, backward, forward, in_order, ord
 from normlab.spec import NormSpec
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether something differentiates or vectorizes what runs, beside autograd."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
@@ -71,7 +71,7 @@ def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
     total, weight, stats = ctx.saved_tensors
     kernel, shape, spec, weight_dtype, bias, plans = ctx.call
     plan = None if plans is None else plans.backward
-    watched = torch.is_grad_enabled() or _transformed() or torch._C._len_torch_dispatch_stack() > 0
+    watched = torch.is_grad_enabled() or transformed() or torch._C._len_torch_dispatch_stack() > 0
     if (
         plan is not None
         and not watched
@@ -138,7 +138,7 @@ def norm(
         x, residual, weight, bias = (t if t is None else t.float() for t in (x, residual, weight, bias))  # pyright: ignore[reportAssignmentType]
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return _seen_through(x, residual, shape, weight, bias, spec)
-    if _transformed() or torch._C._is_tracing() or not ordinary(x, residual, weight, bias):
+    if transformed() or torch._C._is_tracing() or not ordinary(x, residual, weight, bias):
         return _by_formula(x, residual, shape, weight, bias, spec)
     kernel = choice.choose(x, residual, weight, bias, spec).kernel
     if kernel is None:
@@ -221,7 +221,7 @@ def _seen_through(
     if (
         choice.unfusable(*dtypes, spec)
         or torch.compiler.is_exporting()
-        or _transformed()
+        or transformed()
         or any(c not in STANDING_FOR for c in classes)
     ):
         return _by_formula(x, residual, shape, weight, bias, spec)

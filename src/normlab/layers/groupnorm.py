@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from normlab import _check
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
+from normlab.layers._half import HALVES, keeps_float32
 from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
@@ -47,7 +48,8 @@ class GroupNorm(WithSpec, nn.GroupNorm):
 
     FAQ:
         What about half precision? Statistics are float32. torch's own operation saves them for the backward pass in
-        the dtype of the parameters, which costs digits of the weight's gradient where the mean is large.
+        the dtype of the parameters, which costs digits of the weight's gradient where the mean is large; it is taken
+        beside float32 parameters, where the weight's gradient has the digits that it has for float32 input.
     """
 
     def __init__(
@@ -97,14 +99,25 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         if input.numel() == self.num_groups:
             # One value in the whole batch for each group, as torch's; one value each of several samples it lets pass.
             raise ValueError(f"input must hold more than 1 value per group for its statistics, got {shape}")
+        if input.is_cuda and torch.is_autocast_enabled("cuda") and input.dtype in HALVES:
+            # As torch.nn's under autocast on a GPU.
+            input = input.float()
         # Of no numbers at all torch's makes a weight's gradient of NaN.
-        if input.numel() and is_one_dtype(input, spec, self.weight, self.bias):
+        if input.numel() and (
+            is_one_dtype(input, spec, self.weight, self.bias)
+            or (input.is_contiguous() and keeps_float32(input, spec, self.weight, self.bias))
+        ):
             weight = self.weight + spec.offset if self.weight is not None and spec.offset else self.weight
-            return F.group_norm(input, self.num_groups, weight, self.bias, eps_for(input, spec))
+            return F.group_norm(input, self.num_groups, weight, self.bias, eps_for(wide(input, spec), spec))
 
         n = self.num_channels // self.num_groups * math.prod(shape[2:])
         rows = wide(input, spec).reshape(shape[0], self.num_groups, n)
         normed = centered_rows(rows, [n], spec).reshape(shape)
         column = [1, -1] + [1] * (len(shape) - 2)
         w, b = (p if p is None else p.view(column) for p in (self.weight, self.bias))
-        return scaled(normed, input, w, b, spec)
+        y = scaled(normed, input, w, b, spec)
+        # As torch.nn's. (What is contiguous may look like channels last too, where an axis has the size 1.)
+        last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(input.dim())
+        if last is not None and not input.is_contiguous() and input.is_contiguous(memory_format=last):
+            return y.contiguous(memory_format=last)
+        return y

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
+from normlab.layers._half import SHORT, keeps_float32
 from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
 from normlab.spec import NormSpec
 
@@ -47,7 +48,8 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
     FAQ:
         Why does num_batches_tracked stay 0? torch.nn's InstanceNorm has the counter but does not count.
         What differs from torch? In half precision statistics are float32, where torch's rounds them to the dtype of
-        the parameters; and a batch without samples leaves the running statistics alone, where torch's become NaN.
+        the parameters; and a batch without samples is taken and leaves the running statistics alone, where torch's
+        become NaN, or with affine refuses it.
     """
 
     def __init__(
@@ -113,13 +115,19 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
             )
         momentum = 0.0 if self.momentum is None else self.momentum
         # torch's averages the running statistics over the samples even where there are none.
+        given = (self.weight, self.bias, mean, var)
         if (
             input.numel()
-            and is_one_dtype(input, spec, self.weight, self.bias, mean, var)
+            and (
+                is_one_dtype(input, spec, *given)
+                or (keeps_float32(input, spec, *given) and math.prod(shape[2:]) <= SHORT)
+            )
             and (mean is None or spec.unbiased_running_var)
         ):
             weight = self.weight + spec.offset if self.weight is not None and spec.offset else self.weight
-            return F.instance_norm(input, mean, var, weight, self.bias, True, momentum, eps_for(input, spec))
+            return F.instance_norm(
+                input, mean, var, weight, self.bias, True, momentum, eps_for(wide(input, spec), spec)
+            )
 
         h = wide(input, spec)
         column = [1, -1] + [1] * (len(shape) - 2)
