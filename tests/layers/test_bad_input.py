@@ -4,6 +4,7 @@ half done when it is raised."""
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -242,14 +243,42 @@ def test_a_refused_batch_leaves_batchnorm_as_it_was(layer, batch, error, message
     ("arguments", "options", "error", "message"),
     [
         (("batch", 6), {}, ValueError, f"kind must be one of {', '.join(map(repr, KINDS))}, got 'batch'"),
-        ((None, 6), {}, ValueError, "kind must be one of"),
+        ((None, 6), {}, TypeError, "spec must be a NormSpec or the name of a kind, got NoneType None"),
+        ((3, 8), {}, TypeError, "spec must be a NormSpec or the name of a kind, got int 3"),
+        ((normlab.RMSNorm, 8), {}, TypeError, "spec must be a NormSpec or the name of a kind, got type"),
+        ((3, 8), {"preset": "torch"}, TypeError, "spec must be a NormSpec or the name of a kind, got int 3"),
         (("rmsnorm", 6), {"preset": "lama"}, ValueError, "preset must be one of"),
         (("layernorm", 6), {"preset": "llama"}, ValueError, "kind must be rmsnorm for preset 'llama', got 'layernorm'"),
         ((NormSpec("rmsnorm"), 6), {"preset": "llama"}, ValueError, "preset goes with the name of a kind"),
-        (("rmsnorm", -6), {}, ValueError, "normalized_shape must hold at least one size, each at least 0, got -6"),
-        (("batchnorm", "6"), {}, TypeError, "num_features must be an int, got '6'"),
+        (("groupnorm", 48), {}, ValueError, "dim must be a multiple of the spec's groups, 32, got 48"),
     ],
 )
 def test_make_norm(arguments, options, error, message):
     with raises(error, message):
         make_norm(*arguments, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_dim_of_make_norm(kind):
+    """Under its own name, whatever the layer calls it; and of the identity, which would take anything."""
+    with raises(ValueError, "dim must be at least 0, got -6"):
+        make_norm(kind, -6)
+    for dim in ("6", None, 6.0, True, [6]):
+        with raises(TypeError, f"dim must be an int, got {dim!r}"):
+            make_norm(kind, dim)  # pyright: ignore
+
+
+@pytest.mark.parametrize("layer", [normlab.BatchNorm1d, normlab.BatchNorm2d, normlab.InstanceNorm1d])
+def test_momentum(layer):
+    with raises(TypeError, "momentum must be a number, got str 'x'"):
+        layer(8, momentum="x")
+    with raises(ValueError, "momentum must be finite, got nan"):
+        layer(8, momentum=float("nan"))
+    assert layer(8, momentum=None).momentum is None
+    assert type(layer(8, momentum=np.float32(0.5)).momentum) is float
+
+
+def test_a_size_that_is_one_number_is_not_spoken_of_as_several():
+    for layer, name in ((normlab.LayerNorm, "normalized_shape"), (normlab.BatchNorm1d, "num_features")):
+        with raises(ValueError, f"{name} must be at least 0, got -6"):
+            layer(-6)

@@ -114,7 +114,28 @@ def test_numpy_numbers(kind):
     """As torch.nn, which takes them; they become Python's."""
     for eps in (np.float32(1e-3), np.float64(1e-3), np.int64(0)):
         layer = LAYERS[kind](np.int64(6), eps=eps)
+        assert all(type(n) is int for n in getattr(layer, "normalized_shape", ()))
         assert type(layer.eps) in (float, int)
         assert layer.eps == float(eps)
     layer.eps = np.float32(0.5)
     assert layer.spec.eps == 0.5
+
+
+def test_numpy_integers_are_sizes_everywhere():
+    two: Any = np.int64(2)
+    eight: Any = np.int32(8)
+    half: Any = np.float32(0.5)
+    x = torch.randn(3, 8)
+    for layer in (normlab.AdaptiveLayerNorm(eight, two), normlab.AdaptiveRMSNorm(eight, two)):
+        assert layer(x, torch.randn(3, 2)).shape == x.shape
+    assert repr(normlab.QKNorm(eight, half)) == "QKNorm(length=8, eps=0.5)"
+    assert repr(normlab.GroupNorm(two, eight)) == repr(normlab.GroupNorm(2, 8))
+    for make in (normlab.DyT, normlab.PRMSNorm):
+        assert repr(make(eight, half)) == repr(make(8, 0.5))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_make_norm_takes_a_numpy_integer(kind):
+    dim: Any = np.int64(6)
+    spec = NormSpec(kind, groups=2)
+    assert repr(normlab.make_norm(spec, dim)) == repr(normlab.make_norm(spec, 6))

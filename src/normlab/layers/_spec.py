@@ -64,7 +64,7 @@ def check_spec(spec: Any, kind: Kind, *, eps: float | None, default_eps: float |
         raise ValueError(f"eps is part of the spec ({spec.eps}): give it there, got eps={eps}")
 
 
-def sizes(name: str, value: Any, allowed: str = "an int or a sequence of ints") -> tuple[int, ...]:
+def sizes(name: str, value: Any) -> tuple[int, ...]:
     """`value`, an int or several, as a tuple of ints of at least 0."""
     try:
         # What is an int stays as it is: index() would fix a size that torch.compile or torch.export keeps open.
@@ -73,11 +73,25 @@ def sizes(name: str, value: Any, allowed: str = "an int or a sequence of ints") 
             for v in (value if isinstance(value, Iterable) else [value])
         )
     except TypeError:
-        raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
+        raise TypeError(f"{name} must be an int or a sequence of ints, got {value!r}") from None
     # One by one: a comparison with each other would fix open sizes too.
-    if not shape or any(size < 0 for size in shape):
-        raise ValueError(f"{name} must hold at least one size, each at least 0, got {value!r}")
-    return shape
+    if not shape or any(n < 0 for n in shape):
+        wanted = "hold at least one size, each at least 0" if isinstance(value, Iterable) else "be at least 0"
+        raise ValueError(f"{name} must {wanted}, got {value!r}")
+    return shape  # pyright: ignore[reportReturnType]
+
+
+def size(name: str, value: Any, *, least: int = 0) -> int:
+    """`value`, an int, NumPy's among them, of at least `least`, as an int."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        found = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {value!r}") from None
+    if found < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return found
 
 
 class WithSpec:

@@ -5,10 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from normlab import _check
 from normlab.layers import functional
 from normlab.layers._half import HALVES
-from normlab.layers._spec import DEFAULT_EPS
+from normlab.layers._spec import DEFAULT_EPS, size
 from normlab.layers.layernorm import LayerNorm
 from normlab.layers.rmsnorm import RMSNorm
 from normlab.spec import NormSpec
@@ -47,7 +46,7 @@ class _Adaptive(nn.Module):
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        _check.whole("condition_dim", condition_dim)
+        condition_dim = size("condition_dim", condition_dim, least=1)
         super().__init__()
         (dim,) = norm.normalized_shape
         self.norm = norm
@@ -110,7 +109,7 @@ class AdaptiveLayerNorm(_Adaptive):
         *,
         spec: NormSpec | str | None = None,
     ) -> None:
-        _check.whole("dim", dim)
+        dim = size("dim", dim, least=1)
         norm = LayerNorm(dim, eps, elementwise_affine, device=device, dtype=dtype, spec=spec)
         super().__init__(norm, condition_dim, device, dtype)
 
@@ -131,6 +130,6 @@ class AdaptiveRMSNorm(_Adaptive):
         *,
         spec: NormSpec | str | None = None,
     ) -> None:
-        _check.whole("dim", dim)
+        dim = size("dim", dim, least=1)
         norm = RMSNorm(dim, eps, elementwise_affine, device=device, dtype=dtype, spec=spec)
         super().__init__(norm, condition_dim, device, dtype)

@@ -1,13 +1,12 @@
 """BatchNorm1d and BatchNorm2d as PyTorch layers."""
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from normlab import _check
 from normlab.layers import functional
-from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, plain, resolve, size
 from normlab.spec import NormSpec
 
 
@@ -28,7 +27,8 @@ class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
             and bias only take away: True gives no parameter that it has not.
 
     Raises:
-        TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or a size that is none.
+        TypeError, ValueError: for a spec of another kind, an eps that contradicts it, or a size or momentum that is
+            none.
 
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167. Definition: `normlab.norms.batchnorm`.
     """
@@ -48,9 +48,9 @@ class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
     ) -> None:
         resolved = resolve("batchnorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=affine, bias=bias)
         self._spec = resolved
-        if isinstance(num_features, Iterable):
-            raise TypeError(f"num_features must be an int, got {num_features!r}")
-        (num_features,) = sizes("num_features", num_features, "an int")
+        num_features, momentum = size("num_features", num_features), plain(momentum)
+        if momentum is not None:
+            _check.number("momentum", momentum)
         super().__init__(
             num_features,
             resolved.eps,  # pyright: ignore[reportArgumentType]

@@ -255,6 +255,7 @@ def batch_norm(
     check_tensor("input", input)
     if input.dim() < 2:
         raise ValueError(f"input must have shape (batch, channels, *space), got {list(input.shape)}")
+    momentum = plain(momentum)
     _check.number("momentum", momentum)
     channels = input.shape[1]
     given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}

@@ -1,7 +1,6 @@
 """GroupNorm as a PyTorch layer."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -9,19 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from normlab import _check
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
 from normlab.layers._half import HALVES, keeps_float32
-from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, size
 from normlab.spec import NormSpec
-
-
-def _size(name: str, value: object) -> int:
-    if isinstance(value, Iterable):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    (size,) = sizes(name, value, "an int")
-    return size
 
 
 class GroupNorm(WithSpec, nn.GroupNorm):
@@ -65,8 +56,7 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         spec: NormSpec | str | None = None,
     ) -> None:
         resolved = resolve("groupnorm", spec, eps=eps, default_eps=DEFAULT_EPS, affine=affine, bias=bias)
-        num_groups, num_channels = _size("num_groups", num_groups), _size("num_channels", num_channels)
-        _check.whole("num_groups", num_groups)
+        num_groups, num_channels = size("num_groups", num_groups, least=1), size("num_channels", num_channels)
         if spec is not None:
             agree("num_groups", num_groups, resolved.groups, resolved.groups)
         if num_channels % num_groups:

@@ -1,7 +1,6 @@
 """InstanceNorm1d, InstanceNorm2d and InstanceNorm3d as PyTorch layers."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -9,10 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from normlab import _check
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
 from normlab.layers._half import SHORT, keeps_float32
-from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, plain, resolve, size
 from normlab.spec import NormSpec
 
 
@@ -40,8 +40,8 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
             told from nothing said. bias=False takes its bias away; True gives none that it has not.
 
     Raises:
-        TypeError, ValueError: for a spec of another kind, an eps or affine that contradicts it, or a size that is
-            none.
+        TypeError, ValueError: for a spec of another kind, an eps or affine that contradicts it, or a size or momentum
+            that is none.
 
     Source: Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022. Definition: `normlab.norms.instancenorm`.
 
@@ -71,9 +71,9 @@ class _InstanceNorm(WithSpec, nn.modules.instancenorm._InstanceNorm):
         if spec is not None:
             agree("affine", affine, False, resolved.affine)
         self._spec = resolved
-        if isinstance(num_features, Iterable):
-            raise TypeError(f"num_features must be an int, got {num_features!r}")
-        (num_features,) = sizes("num_features", num_features, "an int")
+        num_features, momentum = size("num_features", num_features), plain(momentum)
+        if momentum is not None:
+            _check.number("momentum", momentum)
         super().__init__(
             num_features,
             resolved.eps,  # pyright: ignore[reportArgumentType]

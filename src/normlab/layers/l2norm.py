@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from normlab import _check
 from normlab.layers import functional
 from normlab.layers._formula import WeightedRowNorm, agree, eps_for, scaled, wide
+from normlab.layers._spec import plain, size
 from normlab.spec import NormSpec
 
 PLAIN = NormSpec("l2norm")
@@ -69,7 +70,7 @@ class L2Norm(WeightedRowNorm):
 class QKNorm(nn.Module):
     """q' = g * q / ||q||,  k' = k / ||k|| for the queries and keys of attention, with one learned number g.
 
-    The dot products of q' and k' are g times a cosine, so that no logit leaves [-g, g]. g takes the place of the
+    The dot products of q' and k' are g times a cosine, so that no logit leaves [-|g|, |g|]. g takes the place of the
     factor 1 / sqrt(head_dim): call `F.scaled_dot_product_attention(q', k', v, scale=1.0)`.
 
     Args:
@@ -96,7 +97,7 @@ class QKNorm(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _check.whole("length", length, least=2)
+        length, eps = size("length", length, least=2), plain(eps)
         _check.number("eps", eps, least=0)
         super().__init__()
         self.length = length

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from normlab.layers._spec import size
 from normlab.layers.batchnorm import BatchNorm1d
 from normlab.layers.crmsnorm import CRMSNorm
 from normlab.layers.dyt import DyT
@@ -47,8 +48,18 @@ def make_norm(
         device, dtype: of the parameters.
 
     Raises:
-        ValueError: for an unknown kind or preset, a preset beside a whole spec, or groups that do not divide dim.
+        TypeError: for a spec that is neither a NormSpec nor a string, or a dim that is no int.
+        ValueError: for an unknown kind or preset, a kind that the preset has not, a preset beside a whole spec, a dim
+            below 0, or groups that do not divide dim.
+
+    FAQ:
+        Why has make_norm("instancenorm", dim) a weight and a bias, and make_norm("l2norm", dim) a weight, where
+        InstanceNorm1d(dim) and L2Norm(dim) have none? Those have torch's defaults, of nn.InstanceNorm1d and
+        F.normalize; here those of NormSpec count, which has parameters, and for l2norm an eps of 1e-5 instead of 1e-12.
     """
+    if not isinstance(spec, NormSpec | str):
+        raise TypeError(f"spec must be a NormSpec or the name of a kind, got {type(spec).__name__} {spec!r}")
+    dim = size("dim", dim)
     if isinstance(spec, NormSpec):
         if preset is not None:
             raise ValueError(f"preset goes with the name of a kind, not with a NormSpec, got {preset!r}")
@@ -56,5 +67,7 @@ def make_norm(
         spec = NormSpec(spec) if preset is None else NormSpec.preset(preset, spec)  # pyright: ignore[reportArgumentType]
     if spec.kind == "none":
         return nn.Identity()
+    if spec.kind == "groupnorm" and dim % spec.groups:
+        raise ValueError(f"dim must be a multiple of the spec's groups, {spec.groups}, got {dim}")
     arguments = (spec.groups, dim) if spec.kind == "groupnorm" else (dim,)
     return LAYERS[spec.kind](*arguments, device=device, dtype=dtype, spec=spec)
