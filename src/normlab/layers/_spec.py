@@ -21,9 +21,9 @@ def given(value: Any, default: Any) -> bool:
     In a compiled call it is not known, as torch.compile may put a number of its own there: what is equal counts as not
     given.
     """
-    if torch.compiler.is_compiling() and isinstance(value, float):
-        return value != default
-    return value is not default
+    if value is default:
+        return False
+    return not (torch.compiler.is_compiling() and isinstance(value, float) and value == default)
 
 
 def plain(value: Any) -> Any:
