@@ -114,7 +114,7 @@ class _AddNorm(torch.autograd.Function):
         return dx, dx, dweight, dbias, None
 
 
-# `Function.apply` first looks for what torch.func wraps. Nothing of that comes here (`_transformed`), and the search
+# `Function.apply` first looks for what torch.func wraps. Nothing of that comes here (`transformed`), and the search
 # takes as long as a small norm.
 _apply_norm: Any = super(torch.autograd.Function, _Norm).apply  # pyright: ignore[reportAttributeAccessIssue]
 _apply_add_norm: Any = super(torch.autograd.Function, _AddNorm).apply  # pyright: ignore[reportAttributeAccessIssue]
