@@ -133,6 +133,46 @@ def test_a_choice_holds_in_other_threads_and_for_the_next_call():
     assert normlab.explain(x, spec=spec).kernel == "numba"
 
 
+def test_choices_that_overlap_are_left_in_any_order():
+    """As two threads leave theirs: the newest that is still in force counts."""
+    first, second, third = (normlab.use_kernels(which) for which in ("torch", "torch", "fused"))
+    for context in (first, second, third):
+        context.__enter__()
+    assert kernels.chosen() == "fused"
+    first.__exit__(None, None, None)
+    assert kernels.chosen() == "fused"
+    third.__exit__(None, None, None)
+    assert kernels.chosen() == "torch"
+    second.__exit__(None, None, None)
+    assert kernels.chosen() == "fused"
+
+
+def test_a_compiled_call_follows_the_choice():
+    x = torch.randn(64, 512)
+
+    def call(x):
+        return functional.rms_norm(x, (512,), eps=1e-5)
+
+    fused = call(x)
+    compiled = torch.compile(call, backend="eager", fullgraph=True)
+    with normlab.use_kernels("torch"):
+        by_formula = call(x)
+        assert torch.equal(compiled(x), by_formula)
+    assert torch.equal(compiled(x), fused)
+    assert not torch.equal(fused, by_formula)
+
+
+def test_a_choice_inside_a_compiled_function():
+    x = torch.randn(64, 512)
+
+    def call(x):
+        with normlab.use_kernels("torch"):
+            return functional.rms_norm(x, (512,), eps=1e-5)
+
+    assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(x), call(x))
+    assert kernels.chosen() == "fused"
+
+
 def test_an_unknown_choice_of_kernels():
     with (
         pytest.raises(ValueError, match=r"^which must be one of 'fused', 'torch', got 'cuda'$"),
@@ -170,8 +210,15 @@ def test_the_environment_variable_chooses_for_a_process():
     assert done.stdout.splitlines() == ["torch: no fused kernel was asked for", "numba: fused"]
 
 
+def test_an_empty_environment_variable_is_none():
+    command = [sys.executable, "-c", "from normlab.kernels import chosen; print(chosen())"]
+    environment = {**os.environ, "NORMLAB_KERNELS": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "fused\n"), done.stderr
+
+
 def test_a_wrong_environment_variable_is_one_sentence():
     done = outside("numba")
     assert done.returncode == 1
-    sentence = "ValueError: the variable NORMLAB_KERNELS must be one of fused, torch, got 'numba'"
-    assert done.stderr.splitlines()[-1] == sentence
+    sentence = "InputError: the variable NORMLAB_KERNELS must be one of 'fused', 'torch', got 'numba'"
+    assert done.stderr.splitlines()[-1].endswith(sentence)

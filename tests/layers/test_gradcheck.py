@@ -17,7 +17,7 @@ WAYS = ["as chosen", "formula", "formula, eps outside", "offset"]
 def spec_for(kind, way, monkeypatch):
     if way == "formula":
         monkeypatch.setattr(torch_ops, "_is_torch_formula", lambda *a: False)
-        monkeypatch.setattr("normlab.kernels.choice._chosen", "torch")
+        monkeypatch.setattr("normlab.kernels.choice.chosen", lambda: "torch")
     return NormSpec(
         kind,
         eps=0.1,

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -87,9 +87,24 @@ class Explanation(NamedTuple):
         return f"{self.kernel}: {self.reason}"
 
 
-_chosen = os.environ.get(VARIABLE, "fused")
-if _chosen not in CHOICES:
-    raise ValueError(f"the variable {VARIABLE} must be one of {', '.join(CHOICES)}, got {_chosen!r}")
+class _Wish:
+    """One that is in force, equal to no other: two threads may have the same."""
+
+    def __init__(self, which: str) -> None:
+        self.which = which
+
+
+def _from_outside() -> _Wish:
+    which = os.environ.get(VARIABLE) or "fused"
+    try:
+        _check.one_of(f"the variable {VARIABLE}", which, CHOICES)
+    except ValueError as error:
+        raise _check.InputError(str(error)) from None
+    return _Wish(which)
+
+
+# The newest last. Threads share the list without a lock: each adds and removes its own in one step.
+_in_force = [_from_outside()]
 
 
 @contextmanager
@@ -97,21 +112,30 @@ def use_kernels(which: str) -> Iterator[None]:
     """Within this context, in all threads: "fused" (the default; PyTorch's operations where no fused kernel fits) or
     "torch" (PyTorch's operations alone). The environment variable NORMLAB_KERNELS sets it for a process.
 
+    Contexts may be nested, and those of several threads may overlap: of all that are in force the newest counts, and
+    leaving one takes back that one alone.
+
+    Args:
+        which: "fused" or "torch".
+
     Raises:
         ValueError: for another name.
     """
-    global _chosen
     _check.one_of("which", which, CHOICES)
-    before, _chosen = _chosen, which
+    wish = _Wish(which)
+    _in_force.append(wish)
     try:
         yield
     finally:
-        _chosen = before
+        # A compiled function that uses this context in one thread puts the list back as it found it, without a wish
+        # that another thread has added meanwhile.
+        with suppress(ValueError):
+            _in_force.remove(wish)
 
 
 def chosen() -> str:
     """What `use_kernels` was last told, in force now."""
-    return _chosen
+    return _in_force[-1].which
 
 
 def unfusable(
@@ -125,7 +149,7 @@ def unfusable(
 
     `which` stands for what `use_kernels` was told. A compiler can look through this function.
     """
-    if (which or _chosen) == "torch":
+    if (which or chosen()) == "torch":
         return "no fused kernel was asked for"
     half = x in torch_ops.HALVES
     if spec.kind not in ("rmsnorm", "layernorm"):
@@ -216,7 +240,7 @@ def plans_on_cpu(
     it names must be asked."""
     w, b = None if weight is None else weight.dtype, None if bias is None else bias.dtype
     added = residual is not None
-    return _plans(x.dtype, w, b, added, spec, rows, n, wanted, cpu_threads.threads(), _chosen, cpu.unusable())
+    return _plans(x.dtype, w, b, added, spec, rows, n, wanted, cpu_threads.threads(), chosen(), cpu.unusable())
 
 
 def choose(
@@ -225,7 +249,7 @@ def choose(
     """What runs a call."""
     dtypes = x.dtype, None if weight is None else weight.dtype, None if bias is None else bias.dtype
     if x.is_cpu:
-        return _choose_on_cpu(*dtypes, spec, _chosen, cpu.unusable())
+        return _choose_on_cpu(*dtypes, spec, chosen(), cpu.unusable())
     why = unfusable(*dtypes, spec)
     return _choice(gpu, gpu.refusal(x, residual, weight, bias, spec) if why is None else why)
 
