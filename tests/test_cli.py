@@ -1,11 +1,13 @@
 """The command line as a user meets it: help, lists, and bad input, which gets one sentence and writes nothing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import normlab
 from normlab import cli
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +81,21 @@ def test_what_the_parser_refuses_is_one_sentence_and_exit_2(capsys, arguments, n
     assert code == 2
     assert named in stderr
     assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["exp"], ["verify", "--quick"]])
+def test_a_wrong_variable_is_one_sentence_and_exit_2(arguments, tmp_path):
+    command = [sys.executable, "-m", "normlab", *arguments]
+    environment = {**os.environ, "NORMLAB_KERNELS": "bogus"}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    sentence = "normlab: the variable NORMLAB_KERNELS must be one of 'fused', 'torch', got 'bogus'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version():
+    done = subprocess.run([sys.executable, "-m", "normlab", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"normlab {normlab.__version__}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"], ["exp", "--help"]])

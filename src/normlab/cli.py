@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
+import normlab
 from normlab import _check, terminal
 
 if TYPE_CHECKING:
@@ -21,8 +22,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Normalization in deep networks: claims measured, verdicts computed.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        _say(f"normlab {normlab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", metavar="", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Normalization in deep networks: claims measured, verdicts computed."""
 
 
 def _count(value: str) -> int:
