@@ -4,13 +4,16 @@ Numba compiles a body once for a kind of processor; the object code is kept in a
 process through llvmlite alone, in a few milliseconds, where importing Numba takes 0.2 s.
 
 The folder is $NORMLAB_CACHE, or normlab/ in the user's cache folder ($XDG_CACHE_HOME, ~/.cache). Files are written
-whole or not at all; their names say everything that the code depends on, so that none is ever out of date.
+whole or not at all; their names say everything that the code depends on, so that none is ever out of date. Where there
+is no such folder, every process compiles, and one warning says so.
 """
 
 import hashlib
 import os
 import platform
+import stat
 import tempfile
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,22 +46,26 @@ class Variant(NamedTuple):
 @cache
 def unusable() -> str | None:
     """Why no kernel of this module can run on this machine, or None."""
-    if find_spec("llvmlite") is None or find_spec("numba") is None:
-        return "Numba is not installed (pip install numba)"
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        return "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
-    import llvmlite.binding as llvm
+    try:
+        if find_spec("llvmlite") is None or find_spec("numba") is None:
+            return "Numba is not installed (pip install numba)"
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            return "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
+        import llvmlite.binding as llvm
 
-    if platform.machine().lower() in ("x86_64", "amd64"):
         features = llvm.get_host_cpu_features()
+    except Exception as error:
+        # Of whatever kind: a library that is missing, versions that do not fit, an import hook that forbids it.
+        return f"Numba cannot be imported: {type(error).__name__}: {error}"
+    if platform.machine().lower() in ("x86_64", "amd64"):
         missing = [name for name in ("fma", "f16c") if not features.get(name)]
         if missing:
             return f"this processor has no {' and no '.join(missing)}"
     return None
 
 
-def folder() -> Path:
-    """Where object code is kept."""
+def folder() -> Path | None:
+    """Where object code is kept; None where there is no place for it."""
     given = os.environ.get("NORMLAB_CACHE")
     if given:
         return Path(given)
@@ -66,7 +73,22 @@ def folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normlab"
     except RuntimeError:
         # A user without a home.
-        return Path(tempfile.gettempdir()) / f"normlab-{os.getuid() if hasattr(os, 'getuid') else ''}"
+        return _shared()
+
+
+def _shared() -> Path | None:
+    """A folder for this user where everybody may make one, or None: whoever else can write to it, or has made it, would
+    have their machine code run here."""
+    user = os.getuid() if hasattr(os, "getuid") else None
+    try:
+        path = Path(tempfile.gettempdir()) / f"normlab-{'' if user is None else user}"
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError:
+        return None
+    others = stat.S_IWGRP | stat.S_IWOTH
+    owned = user is None or (found.st_uid == user and not found.st_mode & others)
+    return path if owned and stat.S_ISDIR(found.st_mode) else None
 
 
 def _machine() -> tuple[str, str]:
@@ -93,13 +115,24 @@ def _target() -> Any:
     )
 
 
+def _version(package: str) -> str:
+    """From the package's metadata: importing Numba takes longer than all the rest."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 @cache
 def _digest() -> str:
     """Of all that object code depends on beside the variant."""
     import llvmlite.binding as llvm
 
     here = Path(__file__).parent
-    parts = [*_machine(), str(llvm.llvm_version_info), *((here / name).read_text() for name in SOURCES)]
+    versions = [_version(package) for package in ("numba", "llvmlite")]
+    parts = [*_machine(), str(llvm.llvm_version_info), *versions, *((here / name).read_text() for name in SOURCES)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -144,20 +177,41 @@ def compiled(variant: Variant) -> bytes:
     return target.emit_object(module)
 
 
-def _keep(path: Path, code: bytes) -> None:
+_warned = False
+
+
+def _warn(why: str) -> None:
+    """Once a process. Set before: where warnings are errors, it is one call that fails, and not every one."""
+    global _warned
+    if not _warned:
+        _warned = True
+        advice = "every process compiles them again; set NORMLAB_CACHE to a folder that can be written"
+        warnings.warn(f"normlab cannot keep compiled kernels {why}: {advice}", stacklevel=2)
+
+
+def _keep(path: Path | None, code: bytes) -> None:
     """Write the file in one step, a digest before the code. Without a place for it the next process compiles again."""
+    if path is None:
+        _warn("without a home, or a folder for temporary files that this user alone can write to")
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(name, path)
-    except OSError:
-        pass
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        _warn(f"in {path.parent} ({error.strerror})")
 
 
-def _kept(path: Path) -> bytes | None:
+def _kept(path: Path | None) -> bytes | None:
     """What was kept, if it is there and whole: damaged code would take the process with it."""
+    if path is None:
+        return None
     try:
         content = path.read_bytes()
     except OSError:
@@ -195,7 +249,8 @@ def address(variant: Variant) -> int:
     with _lock:
         if variant not in _addresses:
             name = "-".join(str(part).lower() for part in variant)
-            path = folder() / f"{name}-{_digest()}.o"
+            place = folder()
+            path = None if place is None else place / f"{name}-{_digest()}.o"
             code = _kept(path)
             if code is None:
                 try:
