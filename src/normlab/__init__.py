@@ -11,7 +11,7 @@ from normlab.spec import NormSpec
 
 if TYPE_CHECKING:
     from normlab import functional, models, norms
-    from normlab.kernels import explain, use_kernels
+    from normlab.kernels import use_kernels
     from normlab.layers import (
         AdaptiveLayerNorm,
         AdaptiveRMSNorm,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         QKNorm,
         RMSNorm,
         ScaleNorm,
+        explain,
         make_norm,
     )
 
@@ -77,9 +78,10 @@ _LAYERS = (
     "QKNorm",
     "RMSNorm",
     "ScaleNorm",
+    "explain",
     "make_norm",
 )
-_KERNELS = ("explain", "use_kernels")
+_KERNELS = ("use_kernels",)
 _MODULES = ("functional", "layers", "models", "norms")
 
 

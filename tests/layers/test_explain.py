@@ -222,3 +222,129 @@ def test_a_wrong_environment_variable_is_one_sentence():
     assert done.returncode == 1
     sentence = "InputError: the variable NORMLAB_KERNELS must be one of 'fused', 'torch', got 'numba'"
     assert done.stderr.splitlines()[-1].endswith(sentence)
+
+
+class Subclass(torch.Tensor):
+    pass
+
+
+def inside(wrap):
+    """What is said within a function that `wrap` runs, and which operations ran there."""
+    said, spec = [], NormSpec("rmsnorm", eps=1e-5)
+
+    def function(x):
+        said.append(normlab.explain(x, spec=spec))
+        return functional.rms_norm(x, (8,), spec=spec).sum()
+
+    wrap(function, torch.randn(3, 8))
+    return said[0]
+
+
+def dual(function, x):
+    with torch.autograd.forward_ad.dual_level():
+        function(torch.autograd.forward_ad.make_dual(x, x))
+
+
+def export(function, x):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    torch.export.export(Model(), (x,), strict=False)
+
+
+TRANSFORM = "a transform of torch.func, or forward-mode differentiation, is at work"
+ELSEWHERE = {
+    "vmap": (lambda function, x: torch.func.vmap(function)(x), TRANSFORM),
+    "grad": (lambda function, x: torch.func.grad(function)(x), TRANSFORM),
+    "jvp": (lambda function, x: torch.func.jvp(function, (x,), (x,)), TRANSFORM),
+    "forward mode": (dual, TRANSFORM),
+    "jit": (torch.jit.trace, "torch.jit.trace writes a program down that must run without normlab"),
+    "export": (export, "torch.export writes a program down that must run without normlab"),
+    "subclass": (
+        lambda function, x: function(x.as_subclass(Subclass)),
+        "Subclass is a subclass of torch.Tensor, which may change what an operation does",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_what_is_said_holds_where_it_is_asked(place, monkeypatch):
+    """And it is what runs: PyTorch's operations."""
+    wrap, reason = ELSEWHERE[place]
+    ran, run_ = [], kernels.torch_ops.norm
+    monkeypatch.setattr(kernels.torch_ops, "norm", lambda *given: ran.append(1) or run_(*given))
+    args = (lambda function, x: wrap(function, (x,))) if place == "jit" else wrap
+    assert inside(args) == ("torch", reason)
+    assert ran
+    assert normlab.explain(torch.randn(3, 8), spec=NormSpec("rmsnorm")) == ("numba", "fused")
+
+
+X = torch.ones(3, 8)
+TENSORS = {
+    "sparse": ({"x": X.to_sparse()}, "the layout of a tensor is sparse_coo"),
+    "devices": ({"weight": torch.ones(8, device="meta")}, "the tensors are on different devices, cpu and meta"),
+}
+
+
+@pytest.mark.parametrize("given", TENSORS)
+def test_tensors_that_no_kernel_may_read(given):
+    changed, reason = TENSORS[given]
+    assert normlab.explain(**{"x": X, "spec": NormSpec("rmsnorm"), **changed}) == ("torch", reason)
+
+
+FLOATS = "must have dtype float16, bfloat16, float32 or float64, got torch."
+WRONG = {
+    "no tensor": ({"x": [1.0]}, TypeError, "x must be a torch.Tensor, got list"),
+    "int64": ({"x": X.long()}, TypeError, f"x {FLOATS}int64"),
+    "float8": ({"x": X.to(torch.float8_e4m3fn)}, TypeError, f"x {FLOATS}float8_e4m3fn"),
+    "an int weight": ({"weight": torch.ones(8).int()}, TypeError, f"weight {FLOATS}int32"),
+    "a list of weights": ({"weight": [1.0]}, TypeError, "weight must be a torch.Tensor, got list"),
+    "a residual's dtype": (
+        {"residual": X.half()},
+        TypeError,
+        "residual must have the dtype of x, torch.float32, got torch.float16",
+    ),
+    "a residual's shape": ({"residual": X[:2]}, ValueError, "residual must have the shape of x, [3, 8], got [2, 8]"),
+    "a weight's shape": (
+        {"weight": torch.ones(7)},
+        ValueError,
+        "weight must have the shape of the axes of x that are normalized, the last of [3, 8], got [7]",
+    ),
+    "a bias's shape": (
+        {"weight": torch.ones(8), "bias": torch.ones(3, 8), "spec": NormSpec("layernorm")},
+        ValueError,
+        "bias must have the shape of the axes of x that are normalized, the last of [3, 8], got [3, 8]",
+    ),
+    "a bias": (
+        {"bias": torch.ones(8)},
+        ValueError,
+        "bias must be None for kind 'rmsnorm', which has none, got a tensor",
+    ),
+    "a number": (
+        {"x": torch.tensor(1.0)},
+        ValueError,
+        "x must have an axis to normalize over, got one number, of shape []",
+    ),
+    "a preset": ({"spec": "llama"}, TypeError, "spec must be a NormSpec (that of a layer is layer.spec), got str"),
+    "a layer": (
+        {"spec": normlab.RMSNorm(8)},
+        TypeError,
+        "spec must be a NormSpec (that of a layer is layer.spec), got RMSNorm",
+    ),
+}
+
+
+@pytest.mark.parametrize("given", WRONG)
+def test_what_a_call_refuses_is_refused(given):
+    changed, error, sentence = WRONG[given]
+    with pytest.raises(error) as raised:
+        normlab.explain(**{"x": X, "spec": NormSpec("rmsnorm"), **changed})
+    assert str(raised.value) == sentence
+
+
+def test_two_normalized_axes():
+    x, weight = torch.ones(2, 3, 8), torch.ones(3, 8)
+    assert normlab.explain(x, spec=NormSpec("layernorm"), weight=weight, bias=weight) == ("numba", "fused")
+    assert normlab.explain(x[:0], spec=NormSpec("layernorm")) == ("numba", "fused")

@@ -40,7 +40,7 @@ def time_item(plan: Plan, item: Item, all_threads: int) -> Event:
     from normlab.bench.empty import empty
     from normlab.bench.results import rows_of
     from normlab.bench.timing import Call, alternate, on_cpu, on_gpu
-    from normlab.kernels import explain
+    from normlab.layers import explain
     from normlab.spec import NormSpec
 
     torch.set_num_threads(item.threads or all_threads)

@@ -2,17 +2,17 @@
 
 RMSNorm and LayerNorm have fused kernels, for the CPU (`cpu`, Numba) and for the GPU (`gpu`, Triton); `fused` says
 what they compute, and `plain` is the same in PyTorch's operations. `torch_ops` takes every spec. `choose` decides;
-`explain` says what it decides, and why. `arrays` has the CPU kernels on NumPy arrays; it does not need PyTorch, so
-importing this package must not load it.
+`normlab.explain` says what runs a call, and why. `arrays` has the CPU kernels on NumPy arrays; it does not need
+PyTorch, so importing this package must not load it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from normlab.kernels.choice import Choice, Explanation, Kernel, Passes, choose, chosen, explain, use_kernels
+    from normlab.kernels.choice import Choice, Kernel, Passes, choose, chosen, use_kernels
 
-__all__ = ["Choice", "Explanation", "Kernel", "Passes", "choose", "chosen", "explain", "use_kernels"]
+__all__ = ["Choice", "Kernel", "Passes", "choose", "chosen", "use_kernels"]
 
 
 def __getattr__(name: str) -> Any:

@@ -77,16 +77,6 @@ class Choice(NamedTuple):
     reason: str
 
 
-class Explanation(NamedTuple):
-    """Which kernel runs a call, and why: "numba", "triton" or "torch"."""
-
-    kernel: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.kernel}: {self.reason}"
-
-
 class _Wish:
     """One that is in force, equal to no other: two threads may have the same."""
 
@@ -174,7 +164,7 @@ def _warn(sentence: str) -> None:
 def _choice(kernel: Kernel, refusal: str | None) -> Choice:
     if refusal is None:
         return Choice(kernel, "fused")
-    if "not installed" in refusal:
+    if "not installed" in refusal or "cannot be imported" in refusal:
         _warn(f"normlab runs on PyTorch's own operations, which are slower: {refusal}")
     return Choice(None, refusal)
 
@@ -252,25 +242,3 @@ def choose(
         return _choose_on_cpu(*dtypes, spec, chosen(), cpu.unusable())
     why = unfusable(*dtypes, spec)
     return _choice(gpu, gpu.refusal(x, residual, weight, bias, spec) if why is None else why)
-
-
-def explain(
-    x: "Tensor",
-    *,
-    spec: "NormSpec",
-    weight: "Tensor | None" = None,
-    bias: "Tensor | None" = None,
-    residual: "Tensor | None" = None,
-) -> Explanation:
-    """Which kernel would run, and why.
-
-    Args:
-        x: the input, of the dtype and on the device in question.
-        spec: what is computed.
-        weight, bias, residual: as in the call.
-
-    >>> normlab.explain(torch.randn(4, 8), spec=normlab.NormSpec("rmsnorm"))
-    Explanation(kernel='numba', reason='fused')
-    """
-    kernel, reason = choose(x, residual, weight, bias, spec)
-    return Explanation("torch" if kernel is None else kernel.NAME, reason)

@@ -5,6 +5,7 @@ from normlab.layers.adaptive import AdaptiveLayerNorm, AdaptiveRMSNorm
 from normlab.layers.batchnorm import BatchNorm1d, BatchNorm2d
 from normlab.layers.crmsnorm import CRMSNorm
 from normlab.layers.dyt import DyT
+from normlab.layers.explaining import Explanation, explain
 from normlab.layers.groupnorm import GroupNorm
 from normlab.layers.instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from normlab.layers.l2norm import L2Norm, QKNorm
@@ -21,6 +22,7 @@ __all__ = [
     "BatchNorm2d",
     "CRMSNorm",
     "DyT",
+    "Explanation",
     "GroupNorm",
     "InstanceNorm1d",
     "InstanceNorm2d",
@@ -31,6 +33,7 @@ __all__ = [
     "QKNorm",
     "RMSNorm",
     "ScaleNorm",
+    "explain",
     "functional",
     "make_norm",
 ]

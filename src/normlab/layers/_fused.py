@@ -85,10 +85,10 @@ def _check_kept(name: str, kept: Tensor, shape: Sequence[int], dtype: torch.dtyp
 PLAIN = (Tensor, torch.nn.Parameter)
 
 
-def ordinary(*tensors: Tensor | None) -> bool:
-    """Whether a kernel may read the memory of all: on one device, no subclass, which has its own idea of what an
-    operation does, and none of PyTorch's tensors without memory of their own (batches of vmap, zeros that are not
-    written down).
+def extraordinary(*tensors: Tensor | None) -> str | None:
+    """Why a kernel may not read the memory of all, or None: they must be on one device, of no subclass, which has its
+    own idea of what an operation does, and none of PyTorch's tensors without memory of their own (batches of vmap,
+    zeros that are not written down).
 
     Raises:
         RuntimeError: for a tensor whose storage was given back (`resize_(0)`), at which PyTorch's own operations on
@@ -98,14 +98,23 @@ def ordinary(*tensors: Tensor | None) -> bool:
     for t in tensors:
         if t is None:
             continue
-        if type(t) not in PLAIN or not torch._C._has_storage(t) or t.layout is not torch.strided or t._is_zerotensor():
-            return False
+        if type(t) not in PLAIN:
+            return f"{type(t).__name__} is a subclass of torch.Tensor, which may change what an operation does"
+        if t.layout is not torch.strided:
+            return f"the layout of a tensor is {str(t.layout).removeprefix('torch.')}"
+        if not torch._C._has_storage(t) or t._is_zerotensor():
+            return "a tensor has no memory of its own"
         device = t.device if device is None else device
         if t.device != device:
-            return False
+            return f"the tensors are on different devices, {device} and {t.device}"
         if not t.data_ptr() and t.numel() and not t.is_meta:
             raise RuntimeError(f"a tensor of shape {list(t.shape)} has no memory: its storage was given back")
-    return True
+    return None
+
+
+def ordinary(*tensors: Tensor | None) -> bool:
+    """Whether a kernel may read the memory of all: see `extraordinary`."""
+    return extraordinary(*tensors) is None
 
 
 def in_order(*tensors: Tensor | None) -> bool:

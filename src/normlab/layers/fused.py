@@ -22,13 +22,22 @@ from torch.autograd import forward_ad
 from normlab.kernels import choice, cpu, plain, torch_ops
 from normlab.kernels.fused import Forward
 from normlab.layers import operators
-from normlab.layers._fused import PLAIN, Added, backward, forward, in_order, ordinary
+from normlab.layers._fused import PLAIN, Added, backward, extraordinary, forward, in_order
 from normlab.spec import NormSpec
 
 
 def transformed() -> bool:
     """Whether something differentiates or vectorizes what runs, beside autograd."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def transparent(*tensors: Tensor | None) -> str | None:
+    """Why PyTorch's own operations, which everything sees through, compute a call on these tensors, or None."""
+    if torch._C._is_tracing():
+        return "torch.jit.trace writes a program down that must run without normlab"
+    if transformed():
+        return "a transform of torch.func, or forward-mode differentiation, is at work"
+    return extraordinary(*tensors)
 
 
 class _Call(NamedTuple):
@@ -129,16 +138,23 @@ def _differentiated(x: Tensor, residual: Tensor | None, weight: Tensor | None, b
     )
 
 
+def autocast(
+    x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """In float32 under autocast on a GPU, as torch.nn's norms."""
+    if not (x.is_cuda and torch.is_autocast_enabled("cuda")):
+        return x, residual, weight, bias
+    return x.float(), *(t if t is None else t.float() for t in (residual, weight, bias))  # pyright: ignore[reportReturnType]
+
+
 def norm(
     x: Tensor, residual: Tensor | None, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec
 ) -> Any:
     """The norm of x over the trailing axes `shape`; with a residual Added, from x + residual."""
-    if x.is_cuda and torch.is_autocast_enabled("cuda"):
-        # As torch.nn's norms under autocast on a GPU.
-        x, residual, weight, bias = (t if t is None else t.float() for t in (x, residual, weight, bias))  # pyright: ignore[reportAssignmentType]
+    x, residual, weight, bias = autocast(x, residual, weight, bias)
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return _seen_through(x, residual, shape, weight, bias, spec)
-    if transformed() or torch._C._is_tracing() or not ordinary(x, residual, weight, bias):
+    if transparent(x, residual, weight, bias):
         return _by_formula(x, residual, shape, weight, bias, spec)
     kernel = choice.choose(x, residual, weight, bias, spec).kernel
     if kernel is None:
