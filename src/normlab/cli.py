@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -88,6 +89,17 @@ def _device(name: str) -> str:
 def _folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, got {str(out)!r}, which is a file")
+
+
+def _writable(out: Path) -> None:
+    """Make the folder, and a file in it: what takes minutes to measure must not be without a place at the end."""
+    _folder(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out must be a folder to keep results in, got {str(out)!r}: {error.strerror}") from None
 
 
 def _setting(quick: bool, full: bool, data: str | None, device: str, seeds: int | None, results: Path) -> "Setting":
@@ -187,8 +199,18 @@ def exp(
     _say(f"Wrote {files}")
 
 
+def _given(context: typer.Context) -> list[str]:
+    """The options on the command line, without their values."""
+    return [
+        "/".join((*option.opts, *option.secondary_opts))
+        for option in context.command.params
+        if option.name and (source := context.get_parameter_source(option.name)) and source.name == "COMMANDLINE"
+    ]
+
+
 @app.command()
 def bench(
+    context: typer.Context,
     quick: Annotated[bool, _flag("--quick", "The bar alone, roughly, in under two minutes.")] = False,
     full: Annotated[bool, _flag("--full", "Also 32768 x 4096, and one thread everywhere.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the CSV files and pictures.")] = Path("results/bench"),
@@ -211,18 +233,19 @@ def bench(
     ] = False,
 ) -> None:
     """Time the norms beside every peer: tables, pictures, CSV files, and the bar that the library must reach."""
-    from normlab.bench import plan
-
-    if quick and full:
-        raise _check.InputError("--quick and --full exclude each other: give one of them")
     if engine:
-        if any((quick, full, sizes, ops, threads)) or compiled is not None or device != "cpu" or heap != "both":
-            raise _check.InputError("--engine is another benchmark: beside it only --out has a meaning")
+        others = ", ".join(name for name in _given(context) if name not in ("--engine", "--out"))
+        if others:
+            raise _check.InputError(f"--engine is another benchmark: beside it only --out has a meaning, got {others}")
         from normlab.bench.engine import conduct as conduct_engine
 
         with _checking():
-            _folder(out)
+            _writable(out)
         raise typer.Exit(conduct_engine(out, shlex.join(["normlab", *sys.argv[1:]])))
+    if quick and full:
+        raise _check.InputError("--quick and --full exclude each other: give one of them")
+    from normlab.bench import plan
+
     with _checking():
         options = plan.Options(
             amount="quick" if quick else "full" if full else "default",
@@ -234,7 +257,7 @@ def bench(
             threads=None if threads is None else plan.threads(threads),
             compiled=compiled,
         )
-        _folder(out)
+        _writable(out)
     from normlab.bench.command import conduct
 
     raise typer.Exit(conduct(options, out, shlex.join(["normlab", *sys.argv[1:]])))

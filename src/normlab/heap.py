@@ -19,8 +19,13 @@ TOP_PAD = 1 << 26
 def keep_heap() -> str:
     """Tell glibc to keep freed memory for the process, for the rest of its life, and say what was done.
 
-    It concerns all of the process, not only this library, and the process keeps the memory of its highest moment:
-    that is why nothing calls it unasked. Without glibc nothing is done, and the sentence says so.
+    It concerns all of the process, not only this library: that is why nothing calls it unasked. Without glibc nothing
+    is done, and the sentence says so.
+
+    The process keeps at least the memory of its highest moment, and may keep several times as much. Free memory lies
+    between tensors that are alive, and a larger tensor does not fit there. That is little where steps repeat the same
+    sizes, as those of a training do, and much where sizes are random. Between two pieces of work of other sizes,
+    `normlab.heap.trim_heap` gives back what is free.
 
     Equivalent, from outside: MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=9223372036854775807 MALLOC_TOP_PAD_=67108864.
 
@@ -43,8 +48,9 @@ def keep_heap() -> str:
 def trim_heap() -> None:
     """Give back what is free now, of a kept heap too (glibc's malloc_trim); nothing happens without glibc.
 
-    The next tensors pay their page faults again. It is for the moment between two pieces of work whose tensors have
-    other sizes, which would otherwise lie beside the free memory that the first has left.
+    Call it between two pieces of work whose tensors have other sizes (a training and an evaluation, two models), which
+    would otherwise lie beside the free memory that the first has left; not in every step, since the next tensors pay
+    their page faults again.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -7,7 +7,7 @@ import pytest
 from normlab.bench import table
 from normlab.bench.accuracy import MEANS, Accuracy
 from normlab.bench.bar import Floor, Found, Rule, cpu_rules, rulings
-from normlab.bench.cases import BAR, GPU, MODES, SMALL, Case, Dtype, Op
+from normlab.bench.cases import BAR, GPU, LARGEST, MODES, SMALL, Case, Dtype, Op
 from normlab.bench.contenders import COMPILED, COPY, EMPTY, LIGER, OURS, TORCH, TWO_STEPS
 from normlab.bench.results import Heap, Measured, rows_of
 from normlab.bench.start import Start
@@ -86,6 +86,16 @@ def test_a_bar_over_sizes_takes_the_worst_and_needs_all():
     assert found.kept == Found(1.2, "4096 x 1024", slow)
     assert found.verdict == "missed"
     measured.rows[:] = [r for r in measured.rows if (r.case, r.contender) != (slow, COMPILED)]
+    assert next(r for r in rulings(measured) if r.rule.what == name).verdict == "not measured"
+
+
+def test_every_size_is_every_size_of_the_default_plan():
+    """Not every size that happened to be measured; and a size beyond them does not judge."""
+    measured = world(12.0)
+    name = "LayerNorm against torch.nn, float32, every size"
+    measured.rows += rows(Case("layer_norm", "forward+backward", "float32", *LARGEST), {TORCH: 0.5})
+    assert next(r for r in rulings(measured) if r.rule.what == name).verdict == "met"
+    measured.rows[:] = [r for r in measured.rows if (r.case.rows, r.case.dim) != SMALL[0]]
     assert next(r for r in rulings(measured) if r.rule.what == name).verdict == "not measured"
 
 

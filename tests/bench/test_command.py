@@ -9,6 +9,7 @@ import pytest
 
 from normlab import cli
 from normlab.bench import child, command, plan
+from normlab.bench import engine as bench_engine
 from normlab.bench.cases import BAR, LARGEST, Case
 from normlab.bench.plan import Options
 from normlab.bench.results import COLUMNS, Measured
@@ -70,7 +71,11 @@ def test_a_tiny_benchmark(capsys, tmp_path):
         (["--sizes", "1x64,,2x64"], "--sizes must be a list with commas"),
         (["--dtypes", "int8"], "--dtypes must be one of 'float32', 'bfloat16', 'float16', 'float64', got 'int8'"),
         (["--ops", "batch_norm"], "--ops must be one of 'rms_norm'"),
-        (["--threads", "0"], "--threads must be numbers of at least 1 or 'all'"),
+        (["--threads", "0"], "--threads must be numbers from 1 to 9999 or 'all', separated by commas, got '0'"),
+        (
+            ["--threads", "1,99999"],
+            "--threads must be numbers from 1 to 9999 or 'all', separated by commas, got '99999'",
+        ),
         (["--heap", "big"], "big"),
         (["--device", "cuda"], "--device cuda needs a GPU"),
         (["--nonsense"], "--nonsense"),
@@ -84,6 +89,19 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     assert sentence in stderr
     assert stderr.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("engine", [[], ["--engine"]])
+@pytest.mark.parametrize("where", ["file", "file/below", "/proc/nowhere"])
+def test_a_place_that_cannot_be_written_is_told_first(capsys, tmp_path, monkeypatch, where, engine):
+    (tmp_path / "file").write_text("mine")
+    for module in (command, bench_engine):
+        monkeypatch.setattr(module, "conduct", lambda *given: pytest.fail("it has begun to measure"))
+    code, stdout, stderr = run(capsys, "bench", *engine, "--out", str(tmp_path / where))
+    assert (code, stdout) == (2, "")
+    assert "--out must be a folder" in stderr
+    assert str(tmp_path / where) in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_help_says_what_the_options_are(capsys):

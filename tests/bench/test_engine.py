@@ -39,11 +39,25 @@ def test_rows_have_ratios_and_verdicts():
     assert ours.p20 <= ours.median <= ours.p80
 
 
-@pytest.mark.parametrize("option", [["--quick"], ["--sizes", "1x64"], ["--no-compile"], ["--heap", "kept"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--quick"],
+        ["--sizes", "1x64"],
+        ["--no-compile"],
+        ["--heap", "kept"],
+        ["--heap", "both"],
+        ["--dtypes", "int8"],
+        ["--dtypes", "float32,bfloat16"],
+        ["--device", "cpu"],
+    ],
+)
 def test_options_of_the_other_benchmark_are_refused(option, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["bench", "--engine", *option])
-    assert "--engine is another benchmark: beside it only --out has a meaning" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--engine is another benchmark: beside it only --out has a meaning, got --" in told
+    assert option[0] in told.partition("got ")[2]
 
 
 @pytest.mark.heavy

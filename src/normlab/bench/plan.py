@@ -100,7 +100,7 @@ def threads(value: str) -> tuple[int, ...]:
     found = []
     for part in _parts("--threads", value):
         if part != "all" and not re.fullmatch(r"[1-9]\d{0,3}", part):
-            raise ValueError(f"--threads must be numbers of at least 1 or 'all', separated by commas, got {part!r}")
+            raise ValueError(f"--threads must be numbers from 1 to 9999 or 'all', separated by commas, got {part!r}")
         found.append(0 if part == "all" else int(part))
     return tuple(found)
 
