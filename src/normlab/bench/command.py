@@ -1,6 +1,5 @@
 """`normlab bench`: a process for each setting of the allocator, tables, pictures, CSV files, the bar."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,23 +12,14 @@ import msgspec
 from normlab.bench import bar, start, table
 from normlab.bench.accuracy import Accuracy
 from normlab.bench.apart import environment, last_words
+from normlab.bench.busy import busy
 from normlab.bench.cases import available_memory
 from normlab.bench.child import Event
 from normlab.bench.plan import Options, Plan, plan
 from normlab.bench.results import COLUMNS, Heap, Measured, Row, facts, write_csv
 from normlab.terminal import errors, out
 
-# A share of the cores.
-BUSY = 0.25
 STARTS = {"quick": 3, "default": 5, "full": 5}
-
-
-def busy() -> str:
-    """A sentence where other work goes on: threads that wait for their turn look slow, by milliseconds."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load < BUSY * (os.cpu_count() or 1):
-        return ""
-    return f"the machine was busy before this began (load {load:.1f}): times may hold waiting"
 
 
 def heaps(options: Options) -> tuple[Heap, ...]:

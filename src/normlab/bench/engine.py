@@ -14,7 +14,8 @@ from rich import box
 from rich.table import Table
 
 from normlab.bench.apart import run_apart
-from normlab.bench.command import busy, say
+from normlab.bench.busy import busy
+from normlab.bench.command import say
 from normlab.bench.results import facts, version_of, write_csv
 from normlab.terminal import out
 

@@ -58,6 +58,7 @@ class Experiment:
         curves: header and rows of NAME.csv.
         draw: NAME.png.
         needs: an optional package without which it cannot be run.
+        timed: whether it takes times, into which other work on the machine comes.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Experiment:
     curves: Callable[[Evidence], tuple[Sequence[str], list[Sequence[Any]]]]
     draw: "Callable[[Evidence], Figure]"
     needs: Needs | None = None
+    timed: bool = False
 
     def command(self, setting: Setting) -> str:
         """The command that gives these results again."""

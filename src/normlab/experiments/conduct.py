@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from normlab.bench.busy import busy
 from normlab.experiments.base import Experiment
 from normlab.experiments.claims import CLAIMS, Claim
 from normlab.experiments.evidence import Evidence
@@ -52,6 +53,9 @@ def conduct(
         jobs: processes; None: one a physical core.
         fresh: repeat runs that are kept already.
     """
+    # Now: after the training runs the load is our own.
+    if any(e.timed for e in experiments) and (sentence := busy()):
+        errors.print(sentence, markup=False, highlight=False, soft_wrap=True)
     plans = {e.name: e.plan(setting) for e in experiments}
     store = Store(out / "runs.sqlite")
     try:

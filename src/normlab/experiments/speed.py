@@ -172,4 +172,5 @@ EXPERIMENT = Experiment(
     reading=reading,
     curves=curves,
     draw=figure.draw,
+    timed=True,
 )
