@@ -52,3 +52,16 @@ def test_autocast_on_the_cpu_gives_torchs_dtypes(kind, dtype):
     ours, theirs = getattr(normlab, kind)(8, dtype=dtype), getattr(nn, kind)(8, dtype=dtype)
     with torch.autocast("cpu", torch.bfloat16):
         assert ours(x).dtype == theirs(x).dtype
+
+
+@pytest.mark.parametrize("layer", [normlab.RMSNorm(8), normlab.RMSNorm(8, spec="llama"), normlab.LayerNorm(8)])
+def test_a_graph_of_torch_fx(layer):
+    """The layers that a Transformer has are one node in it, whose eps and details are the spec's."""
+    model = nn.Sequential(nn.Linear(8, 8), layer)
+    traced = torch.fx.symbolic_trace(model)
+    assert [node.target for node in traced.graph.nodes if node.op == "call_function"][-1] in (
+        functional.rms_norm,
+        functional.layer_norm,
+    )
+    x = torch.randn(3, 8)
+    assert torch.equal(traced(x), model(x))
