@@ -51,6 +51,11 @@ class Plan(NamedTuple):
     in_chunks: bool
     programs: int
 
+    @property
+    def keep_scale(self) -> bool:
+        """Whether a program loads the weight once; in 1024 threads there are no registers to keep it in."""
+        return self.tile.warps < 32
+
 
 def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
@@ -105,14 +110,30 @@ def backward_plan(rows: int, n: int, itemsize: int, center: bool) -> Plan:
 
 
 @cache
-def stages(size: int, device: torch.device) -> int:
-    """How many tiles of `size` bytes to have in shared memory or on their way there: 3, so that one is always on its
-    way, or as many as fit.
+def _shared_bytes(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+
+
+def stages(plan: Plan, x: Tensor, dtotal: Tensor | None, weight: Tensor | None, center: bool) -> int:
+    """How many tiles of all that a backward pass reads are to be held or on their way at a time: 3, so that one is
+    always on its way, or as many as fit.
+
+    One of them is in registers. Triton keeps the others in shared memory, with all that is loaded in the loop over rows:
+    the rows, the statistics, and a weight that is not loaded before the loop.
     """
-    limit = SHARED_BYTES
-    if device.type == "cuda":
-        limit = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
-    return max(min((limit - 4096) // size, 3), 1)
+    tile, items = plan.tile, plan.tile.rows * plan.tile.block
+    other_half = 0 if plan.in_chunks else plan.splits - 1
+    statistics = 8 * (1 + center) + (2 * max(x.itemsize, 4) if plan.in_chunks else 0)
+    size = items * x.itemsize * ((2 if dtotal is None else 3) + 2 * other_half) + tile.rows * statistics
+    # For the sums over a row.
+    others = 4096
+    if weight is not None:
+        size += items * weight.itemsize * (other_half + (not plan.keep_scale))
+        if weight.itemsize < x.itemsize:
+            # Threads load more items of it at a time than of x, and hand them to those that hold x's.
+            others += items * weight.itemsize
+    limit = _shared_bytes(x.device) if x.is_cuda else SHARED_BYTES
+    return max(min(1 + (limit - others) // size, 3), 1)
 
 
 class _Arithmetic(NamedTuple):
@@ -206,10 +227,10 @@ def backward(
         return Backward(dx, *(d if d is None else d.zero_() for d in (dweight, dbias)))
 
     how = _arithmetic(x, weight, spec)
-    tile, splits, in_chunks, programs = backward_plan(rows, n, x.itemsize, how.center)
+    plan = backward_plan(rows, n, x.itemsize, how.center)
+    tile, splits, in_chunks, programs = plan
     sums = [None if d is None else d.new_empty((programs, n), dtype=how.torch_dtype) for d in (dweight, dbias)]
     means = x.new_empty((rows, 2), dtype=how.torch_dtype) if in_chunks else None
-    loads = (2 if dtotal is None else 3) + (0 if in_chunks else 2 * (splits - 1))
     options: dict[str, Any] = {
         "N": n,
         "OFFSET": float(spec.offset),
@@ -233,9 +254,8 @@ def backward(
             ROWS=tile.rows,
             BLOCK=tile.block,
             SPLITS=splits,
-            # In 1024 threads there are no registers to keep the scale in.
-            KEEP_SCALE=tile.warps < 32,
-            STAGES=stages(loads * tile.rows * tile.block * x.itemsize, x.device),
+            KEEP_SCALE=plan.keep_scale,
+            STAGES=stages(plan, x, dtotal, weight, how.center),
             **({} if torch.version.hip else {"maxnreg": 65536 // (32 * max(tile.warps, WARPS))}),
             **options,
         )
