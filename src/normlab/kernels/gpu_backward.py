@@ -85,7 +85,9 @@ def backward_rows(
     dbias = tl.zeros([ROWS, BLOCK], ACC)
     if weight_ptr is not None and KEEP_SCALE:
         scale = load_parameter(weight_ptr, cols, OFFSET, STEPWISE, ACC, N, ROWS)
-    for tile in tl.range(program, tl.cdiv(rows, ROWS), tl.num_programs(1), num_stages=STAGES):
+    # In 64 bits, because cdiv adds to its argument.
+    tiles = tl.cdiv(rows.to(tl.int64), ROWS)
+    for tile in tl.range(program, tiles, tl.num_programs(1), num_stages=STAGES):
         row = tile * ROWS + tl.arange(0, ROWS)
         valid = row < rows
         mask = valid[:, None] & inside

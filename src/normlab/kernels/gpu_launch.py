@@ -6,7 +6,7 @@ around a row nor on the GPU's number of processors. The numbers below are meant 
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +24,8 @@ RESIDENT_BYTES = 64 * 1024
 PROCESSORS = 132
 WARPS = 16
 SHARED_BYTES = 227 * 1024
+# In a program at most. A warp is 32 of them, or 64 on some GPUs.
+THREADS = 1024
 # How many of the programs' sums a program of the second kernel adds at a time.
 SUMMED = 4096
 
@@ -86,7 +88,7 @@ def forward_tile(n: int, itemsize: int) -> Tile:
     return Tile(rows, block, min(max(rows * block * itemsize // 1024, 1), 32))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def backward_plan(rows: int, n: int, itemsize: int, center: bool) -> Plan:
     """The plan for `rows` rows of n items; `center` for LayerNorm.
 
@@ -109,17 +111,30 @@ def backward_plan(rows: int, n: int, itemsize: int, center: bool) -> Plan:
     return Plan(tile, splits, in_chunks, _ceil_div(tiles, _ceil_div(tiles, at_a_time)))
 
 
+class Limits(NamedTuple):
+    """What a program may have at most: bytes of shared memory, and warps."""
+
+    shared: int
+    warps: int
+
+
 @cache
-def _shared_bytes(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+def limits(device: torch.device) -> Limits:
+    """Of a GPU; in the interpreter, an H100's."""
+    if device.type != "cuda":
+        return Limits(SHARED_BYTES, 32)
+    properties = torch.cuda.get_device_properties(device)
+    # ROCm does not say; all of its GPUs have 64 KB.
+    shared = getattr(properties, "shared_memory_per_block_optin", 64 * 1024)
+    return Limits(shared, THREADS // properties.warp_size)
 
 
 def stages(plan: Plan, x: Tensor, dtotal: Tensor | None, weight: Tensor | None, center: bool) -> int:
     """How many tiles of all that a backward pass reads are to be held or on their way at a time: 3, so that one is
     always on its way, or as many as fit.
 
-    One of them is in registers. Triton keeps the others in shared memory, with all that is loaded in the loop over rows:
-    the rows, the statistics, and a weight that is not loaded before the loop.
+    One of them is in registers. Triton keeps the others in shared memory, with all that is loaded in the loop over
+    rows: the rows, the statistics, and a weight that is not loaded before the loop.
     """
     tile, items = plan.tile, plan.tile.rows * plan.tile.block
     other_half = 0 if plan.in_chunks else plan.splits - 1
@@ -132,8 +147,7 @@ def stages(plan: Plan, x: Tensor, dtotal: Tensor | None, weight: Tensor | None, 
         if weight.itemsize < x.itemsize:
             # Threads load more items of it at a time than of x, and hand them to those that hold x's.
             others += items * weight.itemsize
-    limit = _shared_bytes(x.device) if x.is_cuda else SHARED_BYTES
-    return max(min(1 + (limit - others) // size, 3), 1)
+    return max(min(1 + (limits(x.device).shared - others) // size, 3), 1)
 
 
 class _Arithmetic(NamedTuple):
@@ -163,9 +177,18 @@ def epsilon(x: Tensor, spec: NormSpec) -> float:
     return torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps
 
 
-def _launch(kernel: Any, grid: tuple[int, ...], *args: Any, warps: int, **constants: Any) -> None:
+def _launch(device: torch.device, kernel: Any, grid: tuple[int, ...], *args: Any, warps: int, **constants: Any) -> None:
     # Triton 3.10 turns fused multiply-adds off unless asked.
-    kernel[grid](*args, num_warps=warps, enable_fp_fusion=True, **constants)
+    kernel[grid](*args, num_warps=min(warps, limits(device).warps), enable_fp_fusion=True, **constants)
+
+
+def aligned(t: Tensor | None) -> Tensor | None:
+    """The tensor, or a copy of it, at an address that is a multiple of 16 bytes.
+
+    Triton compiles another kernel for one that is not, slower and with its sums in another order: a weight's bits would
+    depend on where in memory it lies.
+    """
+    return t if t is None or t.data_ptr() % 16 == 0 else t.clone()
 
 
 def _on_device(x: Tensor) -> Any:
@@ -190,11 +213,13 @@ def forward(
         return Forward(y, total, stats.zero_())
     looped = n * x.itemsize > RESIDENT_BYTES
     tile = looped_tile(x.itemsize) if looped else forward_tile(n, x.itemsize)
+    given = [aligned(t) for t in (x, residual, weight, bias)]
     with _on_device(x):
         _launch(
+            x.device,
             gpu_forward.forward_looped if looped else gpu_forward.forward_rows,
             (_ceil_div(rows, tile.rows),),
-            *(x, residual, weight, bias, y, total, stats, rows),
+            *(*given, y, total, stats, rows),
             warps=tile.warps,
             N=n,
             EPS=epsilon(x, spec),
@@ -226,6 +251,7 @@ def backward(
     if x.numel() == 0:
         return Backward(dx, *(d if d is None else d.zero_() for d in (dweight, dbias)))
 
+    dy, dtotal, x, weight, stats = (aligned(t) for t in (dy, dtotal, x, weight, stats))  # pyright: ignore[reportAssignmentType]
     how = _arithmetic(x, weight, spec)
     plan = backward_plan(rows, n, x.itemsize, how.center)
     tile, splits, in_chunks, programs = plan
@@ -243,10 +269,10 @@ def backward(
             # Triton unrolls the loop over chunks; of half the size they fit in the registers all the same.
             chunk = looped_tile(x.itemsize)
             args = (dy, x, weight, stats, means)
-            _launch(
-                gpu_backward.row_means, (rows,), *args, warps=chunk.warps, ROWS=1, BLOCK=chunk.block // 2, **options
-            )
+            cut = {"warps": chunk.warps, "ROWS": 1, "BLOCK": chunk.block // 2}
+            _launch(x.device, gpu_backward.row_means, (rows,), *args, **cut, **options)
         _launch(
+            x.device,
             gpu_backward.backward_rows,
             (splits, programs),
             *(dy, dtotal, x, weight, stats, means, dx, *sums, rows),
@@ -265,5 +291,6 @@ def backward(
             width = SUMMED // height
             args = (*sums, dweight, dbias, programs)
             cut = {"warps": 8, "ROWS": height, "BLOCK": width}
-            _launch(gpu_backward.sum_programs, (_ceil_div(n, width),), *args, **cut, N=n, ACC=how.acc)
+            grid = (_ceil_div(n, width),)
+            _launch(x.device, gpu_backward.sum_programs, grid, *args, **cut, N=n, ACC=how.acc)
     return Backward(dx, dweight, dbias)

@@ -7,6 +7,8 @@ replaces Triton's driver by one that has nothing to launch on.
 # Triton need not be installed.
 # pyright: reportMissingImports=false
 
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,26 +23,30 @@ from triton.runtime.jit import JITFunction
 from normlab.kernels import gpu, gpu_launch
 from normlab.spec import NormSpec
 
-
-H100 = 90
-# The shared memory that a program may have at most on the H100, the A100 and the GPUs of desktops (8.6, 8.9, 12.0).
-SHARED_BYTES = {H100: 232448, 80: 166912, 86: 101376}
+H100 = GPUTarget("cuda", 90, 32)
+A100 = GPUTarget("cuda", 80, 32)
+DESKTOP = GPUTarget("cuda", 86, 32)
+MI300 = GPUTarget("hip", "gfx942", 64)
+TARGETS = [H100, A100, DESKTOP, MI300]
+# The shared memory that a program may have at most.
+SHARED_BYTES = {H100: 232448, A100: 166912, DESKTOP: 101376}
 
 
 class NoGPU:
     """As much of a driver as compiling takes."""
 
-    def __init__(self, capability: int = H100) -> None:
-        self.capability = capability
+    def __init__(self, target: GPUTarget = H100) -> None:
+        self.target = target
 
     def get_current_device(self) -> int:
-        return 0
+        # Triton keeps what it compiles, and for what, by the number of the device.
+        return TARGETS.index(self.target)
 
     def get_current_stream(self, device: int) -> int:
         return 0
 
     def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.capability, 32)
+        return self.target
 
 
 @pytest.fixture
@@ -89,32 +95,75 @@ def test_compiles_for_an_h100(compiled, kind, n, dtype, parameters):
         if n % 8 == 0:
             # Rows that start at a multiple of 16 bytes are moved 16 bytes at a time.
             assert ".v4." in kernel.asm["ptx"], name
+        # A sum with the number of rows in 32 bits would overflow near 2^31 of them.
+        assert not re.search(r"addi %rows\b.* : i32", kernel.asm["ttir"]), name
 
 
 # The bytes of a tile differ in how much of a row it holds (one number, the whole, a half), in the dtype of the weight,
 # and in whether the weight is loaded once (up to 8192 numbers a row of RMSNorm) or with every row. A100 and desktops:
 # what is nearest to their limits.
 @pytest.mark.parametrize(
-    ("capability", "kind", "n", "dtype", "parameters", "dtotal"),
+    ("target", "kind", "n", "dtype", "parameters", "dtotal"),
     [
         (H100, "layernorm", 1, torch.float32, None, True),
         (H100, "rmsnorm", 8192, torch.float32, torch.bfloat16, True),
         (H100, "rmsnorm", 12288, torch.bfloat16, torch.float32, False),
         (H100, "rmsnorm", 16384, torch.float32, torch.float32, True),
         (H100, "layernorm", 16384, torch.bfloat16, torch.float64, False),
-        (80, "rmsnorm", 12288, torch.bfloat16, torch.float64, False),
-        (80, "layernorm", 12288, torch.bfloat16, torch.float32, True),
-        (86, "layernorm", 1, torch.float32, None, True),
-        (86, "rmsnorm", 8192, torch.float32, torch.bfloat16, False),
-        (86, "rmsnorm", 16384, torch.bfloat16, torch.float32, False),
+        (A100, "rmsnorm", 12288, torch.bfloat16, torch.float64, False),
+        (A100, "layernorm", 12288, torch.bfloat16, torch.float32, True),
+        (DESKTOP, "layernorm", 1, torch.float32, None, True),
+        (DESKTOP, "rmsnorm", 8192, torch.float32, torch.bfloat16, False),
+        (DESKTOP, "rmsnorm", 16384, torch.bfloat16, torch.float32, False),
     ],
 )
-def test_shared_memory_suffices(compiled, monkeypatch, capability, kind, n, dtype, parameters, dtotal):
-    limit = SHARED_BYTES[capability]
-    triton.runtime.driver.set_active(NoGPU(capability))  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(gpu_launch, "SHARED_BYTES", limit)
+def test_shared_memory_suffices(compiled, monkeypatch, target, kind, n, dtype, parameters, dtotal):
+    limit = SHARED_BYTES[target]
+    triton.runtime.driver.set_active(NoGPU(target))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(gpu_launch, "limits", lambda device: gpu_launch.Limits(limit, 32))
     x = torch.empty(4, n, dtype=dtype)
     weight = None if parameters is None else torch.empty(n, dtype=parameters)
     stats = torch.empty(4, 2 if kind == "layernorm" else 1, dtype=torch.float64)
     gpu_launch.backward(x, x if dtotal else None, x, weight, stats, None, 4, n, NormSpec(kind))
+    assert {kernel.metadata.target for _, kernel in compiled} == {target}
     assert max(kernel.metadata.shared for _, kernel in compiled) <= limit
+
+
+def test_more_threads_than_amd_allows_are_not_asked_for(compiled, monkeypatch):
+    # ROCm's properties do not say how much shared memory there is.
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(warp_size=64))
+    limits = gpu_launch.limits.__wrapped__(torch.device("cuda", 0))
+    assert limits == (65536, 16)
+
+    triton.runtime.driver.set_active(NoGPU(MI300))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(gpu_launch, "limits", lambda device: limits)
+    x, weight = torch.empty(4, 16384, dtype=torch.bfloat16), torch.empty(16384)
+    stats = gpu.forward(x, None, weight, None, 4, 16384, NormSpec("rmsnorm")).stats
+    gpu.backward(x, None, x, weight, stats, None, 4, 16384, NormSpec("rmsnorm"))
+    assert len(compiled) == 3
+    assert all("hsaco" in kernel.asm for _, kernel in compiled)
+    for name, kernel in compiled:
+        assert kernel.metadata.num_warps * 64 <= 1024, name
+        assert kernel.metadata.shared <= limits.shared, name
+
+
+def test_where_a_tensor_lies_does_not_choose_the_kernel(compiled):
+    flat = torch.randn(5 * 300)
+    x, weight = flat[: 4 * 300].view(4, 300), flat[4 * 300 :]
+    shifted = torch.empty(1 + flat.numel())[1:].copy_(flat)
+    assert shifted.data_ptr() % 16
+
+    def run(x, weight):
+        compiled.clear()
+        stats = gpu.forward(x, x, weight, weight, 4, 300, NormSpec("layernorm")).stats
+        gpu.backward(x, x, x, weight, stats, weight.dtype, 4, 300, NormSpec("layernorm"))
+        return [kernel.hash for _, kernel in compiled]
+
+    assert run(x, weight) == run(shifted[: 4 * 300].view(4, 300), shifted[4 * 300 :])
+    copy = gpu_launch.aligned(shifted)
+    assert copy is not None
+    assert copy.data_ptr() % 16 == 0
+    assert torch.equal(copy, flat)
+    assert gpu_launch.aligned(flat) is flat
+    assert gpu_launch.aligned(None) is None
