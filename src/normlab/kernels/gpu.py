@@ -5,6 +5,7 @@ TRITON_INTERPRET=1 in the environment the kernels run in Triton's interpreter, o
 """
 
 import os
+import warnings
 from functools import cache
 from importlib import import_module
 
@@ -32,6 +33,23 @@ def _no_triton() -> str | None:
     return None
 
 
+@cache
+def _no_launch() -> str | None:
+    """Why Triton cannot launch a kernel, found out without one, and said once in a warning.
+
+    Before its first launch Triton compiles a module in C. Containers that have PyTorch need not have a C compiler, or
+    Python's headers.
+    """
+    try:
+        import_module("triton").runtime.driver.active.get_current_target()
+    except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = f"triton cannot launch kernels here: {cause}"
+        warnings.warn(f"normlab runs on PyTorch's own operations, which are slower: {why}", stacklevel=2)
+        return why
+    return None
+
+
 def _interpreted() -> bool:
     """Whether the kernels run in Triton's interpreter."""
     if "TRITON_INTERPRET" not in os.environ or _no_triton():
@@ -56,7 +74,9 @@ def _refused_device(x: Tensor) -> str | None:
             if x.device.type == "cpu" and _interpreted()
             else f"the tensor is on {x.device.type}, not on a CUDA device"
         )
-    return _no_triton() or _too_old(x.device)
+    if (why := _no_triton() or _too_old(x.device)) is not None or _interpreted():
+        return why
+    return _no_launch()
 
 
 def refusal(
@@ -65,6 +85,10 @@ def refusal(
     """Why the kernels do not take the call, or None when they do."""
     if (why := _refused_device(x)) is not None:
         return why
+    # As far as a row's length is known before the shape is.
+    parameter = bias if weight is None else weight
+    if (x.shape[-1:] if parameter is None else parameter.shape).numel() >= 2**31:
+        return "a row has 2^31 numbers or more"
     if spec.kind not in ("rmsnorm", "layernorm"):
         return f"it computes rmsnorm and layernorm, not {spec.kind}"
     given = [t for t in (x, residual, weight, bias) if t is not None]

@@ -109,5 +109,8 @@ def test_refusals(refused, device):
     dtypes = "it computes float16, bfloat16, float32, float64, not float8_e5m2"
     assert refused(weight=four.to(torch.float8_e5m2)) == dtypes
     assert refused(residual=four.expand(2, 4)) == "the residual is float32, the input bfloat16"
+    long = "a row has 2^31 numbers or more"
+    assert refused(weight=four[:1].expand(2**31)) == long
+    assert refused(x=four[:1].expand(2, 2**31), weight=None) == long
     assert refused(weight=meta) == "the tensors are on different devices"
     assert refused(x=meta.expand(2, 4)) == "the tensor is on meta, not on a CUDA device"
