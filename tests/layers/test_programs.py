@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import normlab
-from normlab import functional
+from normlab import NormSpec, functional
+from normlab.layers import fused
 
 # torch's own.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -65,3 +66,50 @@ def test_a_graph_of_torch_fx(layer):
     )
     x = torch.randn(3, 8)
     assert torch.equal(traced(x), model(x))
+
+
+@pytest.fixture
+def under_autocast_on_a_gpu(monkeypatch):
+    """As far as `norm` can tell."""
+    monkeypatch.setattr(fused, "_gpu_autocast", lambda x: True)
+
+
+def autocast_norm(x, weight=None, residual=None, spec="torch"):
+    return fused.norm(x, residual, [8], weight, None, NormSpec.preset(spec, "rmsnorm"))
+
+
+# torch.nn's norms are on autocast's list of float32, which leaves float64 alone; modules of model libraries compute
+# as they always do.
+@pytest.mark.parametrize(
+    ("spec", "given", "expected"),
+    [
+        ("torch", torch.bfloat16, torch.float32),
+        ("torch", torch.float16, torch.float32),
+        ("torch", torch.float32, torch.float32),
+        ("torch", torch.float64, torch.float64),
+        ("llama", torch.bfloat16, torch.bfloat16),
+        ("t5", torch.bfloat16, torch.bfloat16),
+    ],
+)
+def test_autocast_on_a_gpu_gives_torchs_dtypes(under_autocast_on_a_gpu, spec, given, expected):
+    x, weight = torch.randn(3, 8).to(given), torch.randn(8).to(given)
+    y = autocast_norm(x, weight, spec=spec)
+    assert y.dtype == expected
+    if spec == "torch":
+        # Eight squares are summed, in any order.
+        want = nn.functional.rms_norm(x.to(expected), [8], weight.to(expected), torch.finfo(expected).eps)
+        torch.testing.assert_close(y, want, rtol=16 * torch.finfo(expected).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_autocast_on_a_gpu_leaves_a_sum_its_dtype(under_autocast_on_a_gpu, dtype):
+    x, residual = (torch.randn(3, 8).to(dtype).requires_grad_() for _ in range(2))
+    weight = torch.randn(8, requires_grad=True)
+    total, y = autocast_norm(x, weight, residual)
+    assert torch.equal(total, x + residual)
+    assert total.dtype == dtype
+    assert torch.equal(y, autocast_norm(x + residual, weight))
+    assert y.dtype == torch.float32
+    found = torch.autograd.grad((total.sum(), y.sum()), (x, residual, weight))
+    assert [g.dtype for g in found] == [dtype, dtype, torch.float32]
+    assert torch.equal(found[0], found[1])

@@ -92,7 +92,7 @@ def explain(
     _check_types(x, spec, weight, bias, residual)
     if torch.compiler.is_exporting():
         return Explanation("torch", "torch.export writes a program down that must run without normlab")
-    x, residual, weight, bias = fused.autocast(x, residual, weight, bias)
+    x, residual, weight, bias = fused.autocast(x, residual, weight, bias, spec)
     why = fused.transparent(x, residual, weight, bias)
     if not torch._C._is_tracing():
         # There, a comparison of sizes would become a constant of the traced program.

@@ -138,20 +138,31 @@ def _differentiated(x: Tensor, residual: Tensor | None, weight: Tensor | None, b
     )
 
 
+def _gpu_autocast(x: Tensor) -> bool:
+    return x.is_cuda and torch.is_autocast_enabled("cuda")
+
+
 def autocast(
-    x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None
+    x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None, spec: NormSpec
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """In float32 under autocast on a GPU, as torch.nn's norms."""
-    if not (x.is_cuda and torch.is_autocast_enabled("cuda")):
+    """Half precision in float32 under autocast on a GPU, where torch.nn's norms take it so; float64 stays, as there.
+    Specs of modules that multiply in another dtype than the statistics' keep to it."""
+    if spec.scale_dtype != "stats" or not _gpu_autocast(x):
         return x, residual, weight, bias
-    return x.float(), *(t if t is None else t.float() for t in (residual, weight, bias))  # pyright: ignore[reportReturnType]
+    given = (x, residual, weight, bias)
+    return tuple(t.float() if t is not None and t.dtype in torch_ops.HALVES else t for t in given)  # pyright: ignore[reportReturnType]
 
 
 def norm(
     x: Tensor, residual: Tensor | None, shape: list[int], weight: Tensor | None, bias: Tensor | None, spec: NormSpec
 ) -> Any:
     """The norm of x over the trailing axes `shape`; with a residual Added, from x + residual."""
-    x, residual, weight, bias = autocast(x, residual, weight, bias)
+    cast = autocast(x, residual, weight, bias, spec)
+    if residual is not None and cast[0] is not x:
+        # Autocast leaves an addition alone: the sum is in half precision, and the norm of it in float32.
+        total = x + residual
+        return Added(total, norm(total, None, shape, weight, bias, spec))
+    x, residual, weight, bias = cast
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return _seen_through(x, residual, shape, weight, bias, spec)
     if transparent(x, residual, weight, bias):
