@@ -1,8 +1,10 @@
 """How contenders are timed: in turns, each after its own untimed calls."""
 
 import gc
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from normlab.bench import timing
 from normlab.bench.timing import Times, alternate
@@ -75,3 +77,42 @@ def test_garbage_is_not_collected_meanwhile_and_is_afterwards():
     with pytest.raises(ZeroDivisionError):
         alternate({"a": lambda: 1 / 0}, budget=0)
     assert gc.isenabled()
+
+
+def test_untimed_calls_are_waited_for(one_untimed):
+    order = []
+
+    def timer(call):
+        order.append("timed")
+        return 1.0
+
+    alternate(
+        {"a": lambda: order.append("call")},
+        budget=0,
+        least=1,
+        warm_up=1,
+        timer=timer,
+        finish=lambda: order.append("finish"),
+    )
+    assert order == ["call", "finish", "call", "finish", "timed"]
+
+
+def test_a_call_on_a_gpu_queues_up_behind_a_wait(monkeypatch):
+    order = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            order.append("event")
+
+        def elapsed_time(self, end):
+            return 3.0
+
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: SimpleNamespace(zero_=lambda: order.append("fill")))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("synchronize"))
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: order.append("wait"))
+    assert timing.on_gpu()(lambda: order.append("call")) == 3e-3
+    assert order == ["synchronize", "fill", "wait", "event", "call", "event", "synchronize"]

@@ -54,8 +54,8 @@ def time_item(plan: Plan, item: Item, all_threads: int) -> Event:
     if plan.device == "cpu":
         calls[EMPTY] = step(item.case, empty(data), data)
     calls[COPY] = copy(data)
-    timer = on_gpu() if plan.device == "cuda" else on_cpu
-    times = alternate(calls, budget=plan.budget, least=plan.least, timer=timer)
+    timer, finish = (on_gpu(), torch.cuda.synchronize) if plan.device == "cuda" else (on_cpu, None)
+    times = alternate(calls, budget=plan.budget, least=plan.least, timer=timer, finish=finish)
     rows = rows_of(item.case, times, heap=plan.heap, device=plan.device, threads=item.threads or all_threads)
     return Event(note="\n".join(notes), rows=tuple(msgspec.to_builtins(row) for row in rows))
 

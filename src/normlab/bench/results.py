@@ -145,13 +145,17 @@ def _system(path: str) -> str:
 
 def facts(device: str) -> dict[str, str]:
     """The machine and the versions."""
+    packages = ["numba", "triton", "liger-kernel", "quack-kernels"]
+    if device == "cuda":
+        # With it, and on some GPUs, torch.nn.RMSNorm is a kernel of quack's.
+        packages.append("nvidia-cutlass-dsl")
     huge = _system("/sys/kernel/mm/transparent_hugepage/enabled")
     return {
         **describe(device),
         **({"processor": f"{processor()}, {os.cpu_count()} logical cores"} if device == "cpu" else {}),
         "last level cache": _system("/sys/devices/system/cpu/cpu0/cache/index3/size"),
         "transparent huge pages": huge.partition("[")[2].partition("]")[0] or huge,
-        **{package: version_of(package) for package in ("numba", "triton", "liger-kernel", "quack-kernels")},
+        **{package: version_of(package) for package in packages},
     }
 
 

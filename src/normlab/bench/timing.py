@@ -26,6 +26,8 @@ SLOW = 0.05
 MOST_CALLS = 3
 # Untimed calls go on for so long, in seconds; there is one in any case.
 SETTLE = 2e-3
+# Cycles of a GPU's clock: about a millisecond.
+BUSY = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ def on_cpu(call: Call) -> float:
 def on_gpu() -> Timer:
     """Seconds between two events around a call, with the caches of the GPU filled with something else before it.
 
-    While that filling goes on the call's kernels queue up, so that the time of launching them does not count unless
-    it is the longer one.
+    What is measured is how long the GPU computes. After the filling it waits for about a millisecond (BUSY), in which
+    the call's kernels queue up, so that launching them, and all that Python does for it, does not count unless it takes
+    longer than both. A model that waits for the launches of its small tensors is slower than these times say.
     """
     import torch
 
@@ -77,7 +80,9 @@ def on_gpu() -> Timer:
 
     def timer(call: Call) -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
         flushed.zero_()
+        torch.cuda._sleep(BUSY)
         start.record()
         call()
         end.record()
@@ -108,6 +113,7 @@ def alternate(
     most: int = 40,
     calls: int = MOST_CALLS,
     timer: Timer = on_cpu,
+    finish: Call | None = None,
     warm_up: int = 2,
 ) -> dict[str, Times]:
     """Time all contenders, in rounds.
@@ -118,11 +124,19 @@ def alternate(
         least, most: rounds.
         calls: of each that are timed in a round, as long as they take less than SLOW.
         timer: what times one call.
+        finish: waits for the end of an untimed call that returns before it, as on a GPU; without it such calls would
+            pile up there while they settle.
         warm_up: calls of each before the first round.
     """
+
+    def untimed(call: Call) -> None:
+        call()
+        if finish is not None:
+            finish()
+
     for call in contenders.values():
         for _ in range(warm_up):
-            call()
+            untimed(call)
     names = list(contenders)
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
     begun = time.perf_counter()
@@ -134,9 +148,9 @@ def alternate(
             for name in names[first:] + names[:first]:
                 call = contenders[name]
                 settled = time.perf_counter() + SETTLE
-                call()
+                untimed(call)
                 while time.perf_counter() < settled:
-                    call()
+                    untimed(call)
                 times = [timer(call)]
                 while len(times) < calls and sum(times) < SLOW:
                     times.append(timer(call))
