@@ -15,10 +15,11 @@ def assert_within(actual: Tensor, expected: Tensor, terms: Tensor, length: int) 
     assert (error <= bound).all(), f"off by {float((error - bound).max())} more than {float(terms.max())} allows"
 
 
+@pytest.mark.parametrize("parameters", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("n", [256, 1000, 4096, 8192, 16384, 32768])
-def test_sizes_of_real_models(kind, n, make, run):
+def test_sizes_of_real_models(kind, n, parameters, make, run):
     rows = 2**27 // n
-    call = make(kind, rows, n, torch.bfloat16, torch.bfloat16)
+    call = make(kind, rows, n, torch.bfloat16, parameters)
     result = run(call)
 
     x = call.x.double()
