@@ -158,7 +158,7 @@ def norm(
 ) -> Any:
     """The norm of x over the trailing axes `shape`; with a residual Added, from x + residual."""
     cast = autocast(x, residual, weight, bias, spec)
-    if residual is not None and cast[0] is not x:
+    if residual is not None and cast[0].dtype != x.dtype:
         # Autocast leaves an addition alone: the sum is in half precision, and the norm of it in float32.
         total = x + residual
         return Added(total, norm(total, None, shape, weight, bias, spec))
