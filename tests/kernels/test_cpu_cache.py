@@ -51,10 +51,17 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_compiled_again(python, kept, tmp_path, damage):
+def test_a_damaged_file_is_not_taken(kept, tmp_path, damage):
     """A power cut leaves such files, and LLVM ends the process that loads one."""
-    _, name, code = kept
+    folder, name, code = kept
     (tmp_path / name).write_bytes(DAMAGES[damage](code))
+    assert cpu_build._kept(folder / name)
+    assert cpu_build._kept(tmp_path / name) is None
+
+
+def test_a_damaged_file_is_compiled_again(python, kept, tmp_path):
+    _, name, code = kept
+    (tmp_path / name).write_bytes(DAMAGES["half"](code))
     done = python(NORM, NORMLAB_CACHE=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "numba True\n"), done.stderr
     done = python(NORM, NORMLAB_CACHE=str(tmp_path))
@@ -80,7 +87,17 @@ MADE = {
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="where users have no numbers, each has a folder of their own")
 @pytest.mark.parametrize("found", MADE)
-def test_without_a_home_a_shared_folder_is_used_only_where_nobody_else_can_write(python, tmp_path, found):
+def test_a_shared_folder_is_used_only_where_nobody_else_can_write(monkeypatch, tmp_path, found):
+    make, used = MADE[found]
+    folder = tmp_path / f"normlab-{os.getuid()}"
+    make(folder)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    assert cpu_build._shared() == (folder if used else None)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="where users have no numbers, each has a folder of their own")
+@pytest.mark.parametrize("found", ["not there", "writable by all"])
+def test_without_a_home_a_shared_folder_is_used(python, tmp_path, found):
     """As in a container whose user is not in the list of users."""
     make, used = MADE[found]
     folder = tmp_path / f"normlab-{os.getuid()}"

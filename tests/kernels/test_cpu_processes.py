@@ -9,6 +9,7 @@ import pytest
 # What a process runs is in a module, which spawned ones import. Bytes are compared by NumPy: torch's own operations on
 # several threads wait forever in a forked child, which is what ours must not do.
 WORK = """
+import signal
 import numpy as np
 import torch
 from normlab import functional
