@@ -53,6 +53,19 @@ def test_a_hook_that_keeps_half_of_the_digits(way):
         torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "cut", [lambda t: t[:, :1], lambda t: t[:-1], lambda t: t[0, 0]], ids=["columns", "rows", "one"]
+)
+def test_statistics_of_another_shape(way, cut):
+    x, weight, bias, dy = drawn()
+    exact = torch.autograd.grad(norm("tuple", x, weight, bias), (x, weight, bias), dy)
+    with saved_tensors_hooks(lambda t: cut(t).clone() if t.dtype == torch.float64 else t, lambda t: t):
+        y = norm(way, x, weight, bias)
+    for found, wanted in zip(torch.autograd.grad(y, (x, weight, bias), dy), exact, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 CHANGES = {
     "half precision": lambda t: t.to(torch.bfloat16) if t.dtype == torch.float32 else t,
     "fewer rows": lambda t: t[:-1] if t.dim() == 2 and t.dtype == torch.float32 else t,

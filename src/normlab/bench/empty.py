@@ -1,8 +1,8 @@
 """A norm without the arithmetic: how long a call takes in which Python and PyTorch alone have something to do.
 
 A layer is called, an autograd.Function applied; the memory for results, statistics and gradients is taken, tensors are
-kept for the backward pass, and nothing is computed. No norm that is called from Python takes less. PyTorch's LayerNorm
-is C++ all the way, and does for small tensors.
+kept for the backward pass, and nothing is computed. An autograd.Function in Python takes no less; PyTorch's LayerNorm,
+which is C++ all the way, does for small tensors.
 """
 
 from typing import Any

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from normlab.kernels.torch_ops import HALVES
 from normlab.layers import functional
-from normlab.layers._half import HALVES
 from normlab.layers._spec import DEFAULT_EPS, WithSpec, given, plain, resolve, sizes
 from normlab.layers.fused import norm
 from normlab.spec import EpsPlace, Kind, NormSpec, StatsDtype

@@ -64,8 +64,10 @@ def backward(
     _check_kept("input", total, dy.shape, dy.dtype)
     if weight is not None:
         _check_kept("weight", weight, shape, weight.dtype)
+    if dtotal is not None:
+        _check_kept("input", total, dtotal.shape, dtotal.dtype)
     rows, n = extents(total, shape)
-    if not ordinary(dy, dtotal, total, weight, stats) or stats.dtype != torch.float64 or len(stats) != rows:
+    if not ordinary(dy, dtotal, total, weight, stats) or not are_stats(stats, rows, spec):
         # These take the statistics again.
         kernel = plain
     dy, dtotal, total, weight, stats = dense(dy), dense(dtotal), dense(total), dense(weight), dense(stats)
@@ -73,6 +75,11 @@ def backward(
     if len(shape) == 1 or found.dbias is None:
         return found
     return found._replace(dbias=found.dbias.view(shape))
+
+
+def are_stats(kept: Tensor, rows: int, spec: NormSpec) -> bool:
+    """Whether these are statistics as a kernel writes them: one or two float64 a row."""
+    return kept.dtype is torch.float64 and kept.shape == (rows, 1 + (spec.kind == "layernorm"))
 
 
 def _check_kept(name: str, kept: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from normlab.kernels.torch_ops import HALVES
 from normlab.layers.fused import transformed
 from normlab.spec import NormSpec
-
-HALVES = (torch.float16, torch.bfloat16)
 
 # Sums of this many numbers are off by no more than a few units of float32.
 SHORT = 4096

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from normlab.kernels.torch_ops import HALVES
 from normlab.layers import functional
-from normlab.layers._half import HALVES
 from normlab.layers._spec import DEFAULT_EPS, size
 from normlab.layers.layernorm import LayerNorm
 from normlab.layers.rmsnorm import RMSNorm

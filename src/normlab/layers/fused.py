@@ -22,7 +22,7 @@ from torch.autograd import forward_ad
 from normlab.kernels import choice, cpu, plain, torch_ops
 from normlab.kernels.fused import Forward
 from normlab.layers import operators
-from normlab.layers._fused import PLAIN, Added, backward, extraordinary, forward, in_order
+from normlab.layers._fused import PLAIN, Added, are_stats, backward, extraordinary, forward, in_order
 from normlab.spec import NormSpec
 
 
@@ -90,8 +90,7 @@ def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
         and total.dtype is dy.dtype
         and total.shape == dy.shape
         and (weight is None or (weight.dtype is weight_dtype and weight.shape == shape))
-        and stats.dtype is torch.float64
-        and len(stats) == plan.rows
+        and are_stats(stats, plan.rows, spec)
     ):
         return cpu.run_backward(plan, dy, None, total, weight, stats, bias)
     if weight is not None and weight.dtype is not weight_dtype:

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from normlab.kernels.torch_ops import HALVES
 from normlab.layers import functional
 from normlab.layers._formula import agree, centered_rows, eps_for, is_one_dtype, scaled, wide
-from normlab.layers._half import HALVES, keeps_float32
+from normlab.layers._half import keeps_float32
 from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, size
 from normlab.spec import NormSpec
 
