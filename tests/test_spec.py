@@ -116,6 +116,9 @@ def test_presets_that_are_said_to_differ_do():
     assert dataclasses.replace(rms["torch"], eps=1e-6) == rms["minimind"]
 
 
+TORCHS = "layernorm, rmsnorm, batchnorm, groupnorm"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -124,11 +127,11 @@ def test_presets_that_are_said_to_differ_do():
             "preset must be one of 'gemma', 'llama', 'minimind', 't5', 'tensorweaver', 'torch', got 'llamas'",
         ),
         ((None,), "preset must be one of"),
-        (("torch",), "preset 'torch' has several kinds: give kind=, one of layernorm, rmsnorm, batchnorm"),
+        (("torch",), f"preset 'torch' has several kinds: give kind=, one of {TORCHS}, instancenorm"),
         (("tensorweaver",), "preset 'tensorweaver' has several kinds"),
         (("t5", "layernorm"), "kind must be rmsnorm for preset 't5', got 'layernorm'"),
-        (("torch", "none"), "kind must be layernorm or rmsnorm or batchnorm for preset 'torch', got 'none'"),
-        (("torch", 3), "kind must be layernorm or rmsnorm or batchnorm for preset 'torch', got 3"),
+        (("torch", "none"), f"kind must be {TORCHS} or instancenorm for preset 'torch', got 'none'"),
+        (("torch", 3), f"kind must be {TORCHS} or instancenorm for preset 'torch', got 3"),
     ],
 )
 def test_bad_presets(arguments, message):

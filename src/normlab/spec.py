@@ -128,7 +128,8 @@ class NormSpec:
                 raise ValueError(f"preset {name!r} has several kinds: give kind=, one of {', '.join(kinds)}")
             kind = kinds[0]
         if kind not in kinds:
-            raise ValueError(f"kind must be {' or '.join(kinds)} for preset {name!r}, got {kind!r}")
+            listed = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+            raise ValueError(f"kind must be {listed} for preset {name!r}, got {kind!r}")
         return cls(kind=kind, **PRESETS[name, kind])
 
 
@@ -137,6 +138,9 @@ PRESETS: dict[tuple[str, Kind], dict] = {
     ("torch", "layernorm"): {},
     ("torch", "rmsnorm"): {"eps": None},
     ("torch", "batchnorm"): {},
+    ("torch", "groupnorm"): {},
+    # The only one of torch.nn's without parameters, unless they are asked for.
+    ("torch", "instancenorm"): {"affine": False},
     # transformers' LlamaRMSNorm (also Mistral, Qwen): cast back, then multiply.
     ("llama", "rmsnorm"): {"eps": 1e-6, "scale_dtype": "input"},
     # transformers' GemmaRMSNorm: multiply by 1 + weight in float32, then cast back.

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import normlab
+from normlab.kernels.choice import use_kernels
 from normlab.lab import RunResult, Scales, Store, run
 from normlab.spec import NormSpec
 
@@ -121,6 +122,17 @@ def test_another_torch_is_another_key(store, full, monkeypatch):
     store.put(full)
     monkeypatch.setattr(torch, "__version__", "0.0")
     assert store.get(full.config) is None
+
+
+def test_a_run_without_numba_is_one_with_torchs_kernels(store, full, monkeypatch):
+    config = replace(full.config, device="cpu")
+    store.put(replace(full, config=config))
+    monkeypatch.setattr("normlab.kernels.cpu.unusable", lambda: "Numba is not installed")
+    assert store.get(config) is None
+    store.put(replace(full, config=config))
+    monkeypatch.undo()
+    with use_kernels("torch"):
+        assert store.get(config) is not None
 
 
 @pytest.mark.parametrize(

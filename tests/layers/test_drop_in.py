@@ -185,3 +185,59 @@ def test_conversions_move_parameters_and_statistics():
     on_meta = normlab.LayerNorm(4, device="meta")
     assert on_meta.weight.is_meta
     assert torch.equal(on_meta.to_empty(device="cpu").weight.new_ones(4), torch.ones(4))
+
+
+class _Squared(nn.LayerNorm):
+    def forward(self, input):
+        return super().forward(input) ** 2
+
+
+@pytest.fixture
+def encoder():
+    """An nn.TransformerEncoderLayer with two of a norm, and what it computes of something where it calls them."""
+
+    def make(norm):
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        layer.norm1, layer.norm2 = norm(), norm()
+        for p in (*layer.norm1.parameters(), *layer.norm2.parameters()):
+            nn.init.normal_(p)
+        x = torch.randn(2, 5, 8)
+        with torch.no_grad():
+            want = layer.train()(x)
+        return layer.eval(), x, want
+
+    return make
+
+
+def test_an_encoder_layer_in_evaluation_does_not_call_its_norms(encoder):
+    """The reason for the next test: where this fails, the layers need not see to it any longer."""
+    layer, x, want = encoder(lambda: _Squared(8))
+    with torch.no_grad():
+        assert not torch.allclose(layer(x), want, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("duplicate", [lambda m: m, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda: normlab.LayerNorm(8),
+        lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", offset=1.0)),
+        lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", eps=0.5, eps_place="outside")),
+        lambda: normlab.DyT(8),
+    ],
+)
+def test_an_encoder_layer_in_evaluation_computes_the_norm_that_stands_there(encoder, norm, duplicate):
+    layer, x, want = encoder(norm)
+    with torch.no_grad():
+        torch.testing.assert_close(duplicate(layer)(x), want, rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoder_layer_with_rmsnorm(encoder):
+    layer, x, want = encoder(lambda: normlab.RMSNorm(8))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), want, rtol=1e-5, atol=1e-5)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,5 +1,6 @@
 """GroupNorm and InstanceNorm beside torch.nn's and beside their definitions."""
 
+import copy
 import math
 from typing import Any, NamedTuple
 
@@ -225,6 +226,30 @@ def test_the_layout_does_not_matter(layout, fields, fill, rng, check):
         check(y, want["y"])
         check(leaf.grad, want["dx"])
         check(layer.weight.grad, want["dweight"])
+
+
+@pytest.mark.parametrize("view", ["dense", "a part", "3d"])
+@pytest.mark.parametrize("mean", [0.0, 10.0, 1000.0])
+def test_groupnorm_in_float32_with_the_channels_last(view, mean, fill, rng):
+    """torch's takes the variance there as a difference of squares: with a mean of 1000 its y is wrong by a third."""
+    shape, last = [4, 16, 17, 18], torch.channels_last
+    if view == "3d":
+        shape, last = [2, 16, 9, 9, 3], torch.channels_last_3d
+    x = (torch.randn(shape) * 2 + mean).to(memory_format=last)
+    x = (x[..., 1:] if view == "a part" else x).requires_grad_()
+    dy = torch.randn(x.shape)
+    layer: Any = normlab.GroupNorm(4, 16)
+    fill(layer, rng)
+    exact = copy.deepcopy(layer).double()
+    y, inputs = layer(x), (x, *layer.parameters())
+    leaf = x.detach().double().contiguous().requires_grad_()
+    want = exact(leaf)
+    for got, right in zip(
+        (y, *torch.autograd.grad(y, inputs, dy)),
+        (want, *torch.autograd.grad(want, (leaf, *exact.parameters()), dy.double())),
+        strict=True,
+    ):
+        assert ((got - right).norm() / right.norm()).item() < 2e-6
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

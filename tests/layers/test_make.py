@@ -13,15 +13,34 @@ from normlab import NormSpec, functional, make_norm
 from normlab.spec import PRESETS
 
 LAYERS = {"layernorm": normlab.LayerNorm, "rmsnorm": normlab.RMSNorm, "batchnorm": normlab.BatchNorm1d}
+IN_PRESETS = LAYERS | {"groupnorm": normlab.GroupNorm, "instancenorm": normlab.InstanceNorm1d}
 
 
 @pytest.mark.parametrize(("preset", "kind"), PRESETS)
 def test_a_preset(preset, kind):
-    layer = make_norm(kind, 6, preset=preset, dtype=torch.float64)
-    assert type(layer) is LAYERS[kind]
+    layer = make_norm(kind, 64, preset=preset, dtype=torch.float64)
+    assert type(layer) is IN_PRESETS[kind]
     assert layer.spec == NormSpec.preset(preset, kind)
-    assert layer.weight.dtype == torch.float64
-    assert layer.weight.shape == (6,)
+    if layer.spec.affine:
+        assert layer.weight.dtype == torch.float64
+        assert layer.weight.shape == (64,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        ("layernorm", nn.LayerNorm(64)),
+        ("rmsnorm", nn.RMSNorm(64)),
+        ("batchnorm", nn.BatchNorm1d(64)),
+        ("groupnorm", nn.GroupNorm(32, 64)),
+        ("instancenorm", nn.InstanceNorm1d(64)),
+    ],
+)
+def test_torchs_preset_is_torchs_layer(kind, theirs):
+    ours = make_norm(kind, 64, preset="torch")
+    assert isinstance(ours, type(theirs))
+    assert repr(ours) == repr(theirs)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
 
 @pytest.mark.parametrize("kind", LAYERS)

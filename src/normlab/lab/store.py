@@ -1,8 +1,8 @@
 """Where results are kept: one SQLite file, written run by run.
 
-A run's key is the hash of its config, of the code that determines it, and of the PyTorch version, so that a
-result is found again exactly when repeating the run would give it again. A run is written in one transaction:
-a process killed at any moment leaves whole runs and nothing else.
+A run's key is the hash of its config, of the code that determines it, of the PyTorch version and of whether fused
+kernels compute its norms, so that a result is found again exactly when repeating the run would give it again. A run is
+written in one transaction: a process killed at any moment leaves whole runs and nothing else.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import torch
 
 import normlab
 from normlab._check import InputError
-from normlab.kernels import choice
+from normlab.kernels import choice, cpu
 from normlab.lab.config import RunConfig
 from normlab.lab.run import RunResult
 
@@ -52,7 +52,9 @@ def code_digest() -> str:
 
 def key_of(config: RunConfig) -> str:
     """The key of a run."""
-    parts = (config.canonical(), code_digest(), torch.__version__, choice.chosen())
+    # Without Numba a norm is PyTorch's operations, whose last bits are others.
+    kernels = "torch" if config.device == "cpu" and cpu.unusable() else choice.chosen()
+    parts = (config.canonical(), code_digest(), torch.__version__, kernels)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from normlab import _check
 from normlab.spec import Kind, NormSpec
@@ -92,6 +93,16 @@ def size(name: str, value: Any, *, least: int = 0) -> int:
     if found < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
     return found
+
+
+def _nothing(module: nn.Module, inputs: Any) -> None:
+    """A hook."""
+
+
+def called(module: nn.Module) -> None:
+    """See to it that nn.TransformerEncoderLayer calls this module. In evaluation that computes LayerNorm itself, from
+    the weight, bias and eps of whatever stands there, unless it sees a hook."""
+    module.register_forward_pre_hook(_nothing)
 
 
 class WithSpec:

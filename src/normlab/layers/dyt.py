@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers._formula import RowNorm, agree, scaled, wide
+from normlab.layers._spec import called
 from normlab.spec import NormSpec
 
 # As DEFAULT_EPS in _spec.
@@ -57,6 +58,7 @@ class DyT(RowNorm):
         self._add("weight", self.normalized_shape if self._spec.affine else None, device, dtype)
         self._add("bias", self.normalized_shape if self._spec.bias else None, device, dtype)
         self.reset_parameters()
+        called(self)
 
     def reset_parameters(self) -> None:
         """Fill alpha with where it begins, the weight so that the scale is 1, and the bias with 0."""

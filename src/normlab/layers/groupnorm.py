@@ -16,6 +16,20 @@ from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, size
 from normlab.spec import NormSpec
 
 
+def _off_center(x: Tensor) -> bool:
+    """Whether torch's operation would take the variance of x as a difference of squares: on the CPU, in float32, where
+    channels lie next to each other. See the FAQ of GroupNorm."""
+    return x.is_cpu and x.dtype == torch.float32 and x.dim() > 3 and not x.is_contiguous() and x.stride(1) == 1
+
+
+def _centered(x: Tensor, groups: int) -> Tensor:
+    """x less the mean of its group, about. The norm, and so its gradient, does not change where x is shifted."""
+    shape = list(x.shape)
+    mean = x.detach().mean(list(range(2, len(shape)))).unflatten(1, (groups, -1)).mean(-1, keepdim=True)
+    each = mean.expand(-1, -1, shape[1] // groups).flatten(1)
+    return x - each.view(each.shape + (1,) * (len(shape) - 2))
+
+
 class GroupNorm(WithSpec, nn.GroupNorm):
     """y = (x - mean) / sqrt(var + eps) * (offset + weight) + bias, with the statistics of each sample's groups.
 
@@ -42,6 +56,10 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         What about half precision? Statistics are float32. torch's own operation saves them for the backward pass in
         the dtype of the parameters, which costs digits of the weight's gradient where the mean is large; it is taken
         beside float32 parameters, where the weight's gradient has the digits that it has for float32 input.
+        And float32 with the channels last, on the CPU? torch's operation takes the variance as a difference of
+        squares there: with a mean of 1000 and a deviation of 2 its y is off by a third, with a mean of 10 by 1e-4.
+        Here the mean of each group is taken off first, which leaves an error of 1e-6 and takes 1.3 to 1.9 times as
+        long, forward and backward.
     """
 
     def __init__(
@@ -99,7 +117,8 @@ class GroupNorm(WithSpec, nn.GroupNorm):
             or (input.is_contiguous() and keeps_float32(input, spec, self.weight, self.bias))
         ):
             weight = self.weight + spec.offset if self.weight is not None and spec.offset else self.weight
-            return F.group_norm(input, self.num_groups, weight, self.bias, eps_for(wide(input, spec), spec))
+            x = _centered(input, self.num_groups) if _off_center(input) else input
+            return F.group_norm(x, self.num_groups, weight, self.bias, eps_for(wide(input, spec), spec))
 
         n = self.num_channels // self.num_groups * math.prod(shape[2:])
         rows = wide(input, spec).reshape(shape[0], self.num_groups, n)

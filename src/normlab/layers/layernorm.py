@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import DEFAULT_EPS, WithSpec, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, WithSpec, called, resolve, sizes
 from normlab.spec import NormSpec
 
 
@@ -45,6 +45,8 @@ class LayerNorm(WithSpec, nn.LayerNorm):
         shape = list(sizes("normalized_shape", normalized_shape))
         # torch.nn keeps eps for its repr; None is the spec's to interpret.
         super().__init__(shape, resolved.eps, resolved.affine, resolved.bias, device, dtype)  # pyright: ignore[reportArgumentType]
+        if resolved != NormSpec("layernorm", eps=resolved.eps, affine=resolved.affine, bias=resolved.bias):
+            called(self)
 
     def reset_parameters(self) -> None:
         """Fill the weight so that the scale is 1, and the bias with 0."""

@@ -44,7 +44,7 @@ def make_norm(
         spec: a NormSpec, or a kind: "layernorm", "rmsnorm", "batchnorm", "groupnorm" (of 32 groups, unless a
             NormSpec says otherwise), "instancenorm", "scalenorm", "crmsnorm", "prmsnorm", "dyt", "l2norm" or "none".
         dim: size of the normalized axis; channels for batchnorm, groupnorm and instancenorm.
-        preset: with a kind, whose details to take ("llama", ...).
+        preset: with a kind, whose details to take ("llama", ...); "torch" gives a layer as torch.nn's has by default.
         device, dtype: of the parameters.
 
     Raises:

@@ -30,6 +30,9 @@ class RMSNorm(WithSpec, nn.RMSNorm):
 
     FAQ:
         Why does a fresh Gemma-style layer hold zeros? Its scale is `1 + weight`: zeros mean "unchanged".
+        Why does nn.TransformerEncoderLayer raise "has no attribute 'bias'" with it, as with torch.nn.RMSNorm? In
+            evaluation it computes LayerNorm itself, whatever stands there. It calls its norms after
+            `torch.backends.mha.set_fastpath_enabled(False)`.
     """
 
     def __init__(
