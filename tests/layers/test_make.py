@@ -18,7 +18,7 @@ IN_PRESETS = LAYERS | {"groupnorm": normlab.GroupNorm, "instancenorm": normlab.I
 
 @pytest.mark.parametrize(("preset", "kind"), PRESETS)
 def test_a_preset(preset, kind):
-    layer = make_norm(kind, 64, preset=preset, dtype=torch.float64)
+    layer: Any = make_norm(kind, 64, preset=preset, dtype=torch.float64)
     assert type(layer) is IN_PRESETS[kind]
     assert layer.spec == NormSpec.preset(preset, kind)
     if layer.spec.affine:

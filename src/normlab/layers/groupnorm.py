@@ -57,9 +57,9 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         the dtype of the parameters, which costs digits of the weight's gradient where the mean is large; it is taken
         beside float32 parameters, where the weight's gradient has the digits that it has for float32 input.
         And float32 with the channels last, on the CPU? torch's operation takes the variance as a difference of
-        squares there: with a mean of 1000 and a deviation of 2 its y is off by a third, with a mean of 10 by 1e-4.
-        Here the mean of each group is taken off first, which leaves an error of 1e-6 and takes 1.3 to 1.9 times as
-        long, forward and backward.
+        squares there: with a mean of 1000 and a deviation of 2 its y is off by a third or more, with a mean of 10 by
+        1e-4. Here the mean of each group is taken off first, which leaves an error of 1e-6 and takes 1.3 to 1.9 times
+        as long, forward and backward.
     """
 
     def __init__(
