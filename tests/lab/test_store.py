@@ -126,11 +126,13 @@ def test_another_torch_is_another_key(store, full, monkeypatch):
 
 def test_a_run_without_numba_is_one_with_torchs_kernels(store, full, monkeypatch):
     config = replace(full.config, device="cpu")
-    store.put(replace(full, config=config))
-    monkeypatch.setattr("normlab.kernels.cpu.unusable", lambda: "Numba is not installed")
-    assert store.get(config) is None
-    store.put(replace(full, config=config))
-    monkeypatch.undo()
+    result = replace(full, config=config)
+    with use_kernels("fused"):
+        monkeypatch.setattr("normlab.kernels.cpu.unusable", lambda: None)
+        store.put(result)
+        monkeypatch.setattr("normlab.kernels.cpu.unusable", lambda: "Numba is not installed")
+        assert store.get(config) is None
+        store.put(result)
     with use_kernels("torch"):
         assert store.get(config) is not None
 

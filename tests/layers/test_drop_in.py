@@ -4,6 +4,8 @@ import copy
 import inspect
 import io
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -216,28 +218,92 @@ def test_an_encoder_layer_in_evaluation_does_not_call_its_norms(encoder):
         assert not torch.allclose(layer(x), want, rtol=1e-2, atol=1e-2)
 
 
+IN_ITS_PLACE = {
+    "LayerNorm": lambda: normlab.LayerNorm(8),
+    "LayerNorm, 1 + weight": lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", offset=1.0)),
+    "LayerNorm, eps outside": lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", eps=0.5, eps_place="outside")),
+    "LayerNorm, no eps": lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", eps=None)),
+    "DyT": lambda: normlab.DyT(8),
+    "ScaleNorm": lambda: normlab.ScaleNorm(8),
+    "L2Norm": lambda: normlab.L2Norm(8),
+    "CRMSNorm": lambda: normlab.CRMSNorm(8),
+    "PRMSNorm": lambda: normlab.PRMSNorm(8),
+}
+
+
 @pytest.mark.parametrize("duplicate", [lambda m: m, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-@pytest.mark.parametrize(
-    "norm",
-    [
-        lambda: normlab.LayerNorm(8),
-        lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", offset=1.0)),
-        lambda: normlab.LayerNorm(8, spec=NormSpec("layernorm", eps=0.5, eps_place="outside")),
-        lambda: normlab.DyT(8),
-    ],
-)
+@pytest.mark.parametrize("norm", IN_ITS_PLACE)
 def test_an_encoder_layer_in_evaluation_computes_the_norm_that_stands_there(encoder, norm, duplicate):
-    layer, x, want = encoder(norm)
+    layer, x, want = encoder(IN_ITS_PLACE[norm])
     with torch.no_grad():
         torch.testing.assert_close(duplicate(layer)(x), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("norm", [name for name in IN_ITS_PLACE if name.startswith(("LayerNorm,", "DyT"))])
+def test_an_encoder_makes_padded_input_nested(encoder, norm):
+    layer, x, _ = encoder(IN_ITS_PLACE[norm])
+    whole = nn.TransformerEncoder(layer, 2)
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        want = whole.train()(x, src_key_padding_mask=padding)
+        got = whole.eval()(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(got[~padding], want[~padding], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("norm", [*IN_ITS_PLACE, "RMSNorm"])
+def test_nested_tensors(norm):
+    layer = (IN_ITS_PLACE | {"RMSNorm": lambda: normlab.RMSNorm(8)})[norm]()
+    parts = [torch.randn(3, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)]
+    y = layer(torch.nested.as_nested_tensor(parts))
+    dy = [torch.randn_like(part) for part in parts]
+    torch.stack([(a * b).sum() for a, b in zip(y.unbind(), dy, strict=True)]).sum().backward()
+    for part, got, d in zip(parts, y.unbind(), dy, strict=True):
+        leaf = part.detach().requires_grad_()
+        want = layer(leaf)
+        assert torch.equal(got, want)
+        torch.testing.assert_close(part.grad, torch.autograd.grad(want, leaf, d)[0])
+
+
+LATER = """
+import sys, torch
+layer, x, want = torch.load(sys.argv[1], weights_only=False)
+# PyTorch numbers hooks from 0 on in each process.
+for handle in [norm.register_forward_pre_hook(lambda module, inputs: None) for norm in (layer.norm1, layer.norm2)]:
+    handle.remove()
+with torch.no_grad():
+    torch.testing.assert_close(layer(x), want, rtol=1e-5, atol=1e-5)
+"""
+
+
+def test_an_encoder_layer_from_a_file_in_another_process(encoder, tmp_path):
+    torch.save(encoder(IN_ITS_PLACE["DyT"]), tmp_path / "kept.pt")
+    done = subprocess.run(
+        [sys.executable, "-c", LATER, str(tmp_path / "kept.pt")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_holds_no_hook(tmp_path):
+    """A function of ours in it would be one more that `weights_only` must be told to trust."""
+    layer = normlab.DyT(8)
+    torch.save(layer, tmp_path / "kept.pt")
+    trusted = [normlab.DyT, NormSpec, set, layer._forward_hooks.__class__]
+    with torch.serialization.safe_globals(trusted):
+        assert repr(torch.load(tmp_path / "kept.pt", weights_only=True)) == repr(layer)
+    assert layer._forward_pre_hooks
 
 
 def test_an_encoder_layer_with_rmsnorm(encoder):
     layer, x, want = encoder(lambda: normlab.RMSNorm(8))
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
+    with torch.no_grad():
+        if fast:
+            with pytest.raises(AttributeError, match="bias"):
+                layer(x)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
             torch.testing.assert_close(layer(x), want, rtol=1e-5, atol=1e-5)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)

@@ -110,6 +110,17 @@ def test_groupnorm_with_the_channels_last(half, monkeypatch):
     assert (ours(x) - want).abs().max() < 4 * torch.finfo(half).eps * want.abs().max()
 
 
+@pytest.mark.parametrize("half", HALVES)
+def test_groupnorm_of_what_is_contiguous_and_has_the_channels_last(half):
+    """torch's takes one number of space for channels last, and the variance as above."""
+    x = (torch.randn(4, 64, 1, 1) * 2 + 100).to(half).to(memory_format=torch.channels_last)
+    assert x.is_contiguous()
+    want = nn.GroupNorm(4, 64).double()(x.double().flatten(1))
+    got = normlab.GroupNorm(4, 64)(x)
+    assert got.stride() == nn.GroupNorm(4, 64)(x).stride()
+    assert (got.flatten(1) - want).abs().max() < torch.finfo(half).eps * want.abs().max()
+
+
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
 @pytest.mark.parametrize("parameters", [torch.float32, None])
 @pytest.mark.parametrize("dim", [4, 5])

@@ -1,8 +1,8 @@
 """Where results are kept: one SQLite file, written run by run.
 
-A run's key is the hash of its config, of the code that determines it, of the PyTorch version and of whether fused
-kernels compute its norms, so that a result is found again exactly when repeating the run would give it again. A run is
-written in one transaction: a process killed at any moment leaves whole runs and nothing else.
+A run's key is the hash of its config, of the code that determines it, of the PyTorch version, and of which kernels were
+asked for and, on the CPU, could run, so that a result is found again exactly when repeating the run would give it
+again. A run is written in one transaction: a process killed at any moment leaves whole runs and nothing else.
 """
 
 import hashlib

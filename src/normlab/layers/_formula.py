@@ -1,7 +1,8 @@
 """What the layers without kernels of their own share: the casts that a spec asks for, and the layers over rows."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from normlab.kernels.torch_ops import HALVES
 from normlab.layers import functional
-from normlab.layers._spec import DEFAULT_EPS, WithSpec, given, plain, resolve, sizes
+from normlab.layers._rows import by_parts, in_parts
+from normlab.layers._spec import DEFAULT_EPS, Called, given, plain, resolve, sizes
 from normlab.layers.fused import norm
 from normlab.spec import EpsPlace, Kind, NormSpec, StatsDtype
 
@@ -79,7 +81,19 @@ def agree(name: str, value: Any, default: Any, in_spec: Any) -> None:
         raise ValueError(f"{name} is part of the spec ({in_spec}): give it there, got {name}={value}")
 
 
-class RowNorm(WithSpec, nn.Module):
+def over_parts(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """A layer's forward pass that takes nested tensors too, as nn.TransformerEncoder makes of padded ones."""
+
+    @wraps(forward)
+    def taken(self: Any, input: Tensor) -> Tensor:
+        if isinstance(input, Tensor) and in_parts(input):
+            return by_parts(lambda part: forward(self, part), input)
+        return forward(self, input)
+
+    return taken
+
+
+class RowNorm(Called, nn.Module):
     """A norm over trailing axes: its spec, its check of input, its repr. A subclass has the formula and parameters."""
 
     KIND: ClassVar[Kind]
@@ -103,6 +117,7 @@ class RowNorm(WithSpec, nn.Module):
         self.normalized_shape = shape
         self.eps = self._spec.eps
         self.elementwise_affine = self._spec.affine
+        self._ask_for_calls()
 
     def _add(
         self,

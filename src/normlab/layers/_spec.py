@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from operator import index
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -95,16 +95,6 @@ def size(name: str, value: Any, *, least: int = 0) -> int:
     return found
 
 
-def _nothing(module: nn.Module, inputs: Any) -> None:
-    """A hook."""
-
-
-def called(module: nn.Module) -> None:
-    """See to it that nn.TransformerEncoderLayer calls this module. In evaluation that computes LayerNorm itself, from
-    the weight, bias and eps of whatever stands there, unless it sees a hook."""
-    module.register_forward_pre_hook(_nothing)
-
-
 class WithSpec:
     """A layer's `spec`. It follows the attribute `eps`, which users of torch.nn set (`bn.eps = 1e-3`)."""
 
@@ -115,3 +105,33 @@ class WithSpec:
     def spec(self) -> NormSpec:
         """What this layer computes."""
         return self._spec if self.eps == self._spec.eps else replace(self._spec, eps=plain(self.eps))
+
+
+def _nothing(module: nn.Module, inputs: Any) -> None:
+    """A hook."""
+
+
+class Called(WithSpec):
+    """A layer that nn.TransformerEncoderLayer calls where it stands in the place of a LayerNorm. In evaluation that
+    computes torch's LayerNorm itself, from the weight, bias and eps of whatever stands there, unless it sees a hook."""
+
+    # Not a number, of which PyTorch gives a hook the next one, from 0 on in each process.
+    HOOK: ClassVar[str] = "normlab"
+    _forward_pre_hooks: dict[Any, Any]
+
+    def _ask_for_calls(self) -> None:
+        spec = self._spec
+        if spec.eps is None or spec != NormSpec("layernorm", eps=spec.eps, affine=spec.affine, bias=spec.bias):
+            self._forward_pre_hooks[self.HOOK] = _nothing
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hook, which is no part of what a file holds."""
+        state = self.__dict__.copy()
+        hooks = state["_forward_pre_hooks"] = state["_forward_pre_hooks"].copy()
+        hooks.pop(self.HOOK, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With the hook."""
+        super().__setstate__(state)  # pyright: ignore[reportAttributeAccessIssue]
+        self._ask_for_calls()

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from normlab.layers import functional
-from normlab.layers._formula import WeightedRowNorm, factor, scaled, wide
+from normlab.layers._formula import WeightedRowNorm, factor, over_parts, scaled, wide
 from normlab.layers._spec import DEFAULT_EPS
 from normlab.spec import NormSpec
 
@@ -76,6 +76,7 @@ class CRMSNorm(WeightedRowNorm):
     ) -> None:
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype, spec)
 
+    @over_parts
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize input of shape (*, *normalized_shape)."""
         self._check(input)

@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from normlab.layers._formula import RowNorm, agree, scaled, wide
-from normlab.layers._spec import called
+from normlab.layers._formula import RowNorm, agree, over_parts, scaled, wide
 from normlab.spec import NormSpec
 
 # As DEFAULT_EPS in _spec.
@@ -58,7 +57,6 @@ class DyT(RowNorm):
         self._add("weight", self.normalized_shape if self._spec.affine else None, device, dtype)
         self._add("bias", self.normalized_shape if self._spec.bias else None, device, dtype)
         self.reset_parameters()
-        called(self)
 
     def reset_parameters(self) -> None:
         """Fill alpha with where it begins, the weight so that the scale is 1, and the bias with 0."""
@@ -68,6 +66,7 @@ class DyT(RowNorm):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    @over_parts
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Squash input of shape (*, *normalized_shape)."""
         self._check(input)

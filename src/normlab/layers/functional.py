@@ -16,6 +16,7 @@ from normlab import _check
 from normlab.kernels import torch_ops
 from normlab.layers import _half
 from normlab.layers._fused import Added
+from normlab.layers._rows import by_parts, in_parts
 from normlab.layers._spec import DEFAULT_EPS, check_spec, plain, sizes
 from normlab.layers.fused import at_once, norm
 from normlab.spec import Kind, NormSpec
@@ -103,6 +104,8 @@ def _norm(
     check_tensor("input", x)
     if residual is not None:
         _check_residual(x, residual)
+    elif in_parts(x):
+        return by_parts(lambda part: _norm(part, None, normalized_shape, weight, bias, spec), x)
     return norm(x, residual, _check_shapes(x, normalized_shape, weight, bias), weight, bias, spec)
 
 

@@ -200,6 +200,7 @@ def at_once(
         or len(normalized_shape) != 1
         or x is None
         or not in_order(x, residual, weight, bias)
+        or x.is_nested
     ):
         return None
     (n,) = normalized_shape

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from normlab import _check
 from normlab.layers import functional
-from normlab.layers._formula import WeightedRowNorm, agree, eps_for, scaled, wide
+from normlab.layers._formula import WeightedRowNorm, agree, eps_for, over_parts, scaled, wide
 from normlab.layers._spec import plain, size
 from normlab.spec import NormSpec
 
@@ -58,6 +58,7 @@ class L2Norm(WeightedRowNorm):
         if spec is not None:
             agree("elementwise_affine", elementwise_affine, False, self._spec.affine)
 
+    @over_parts
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize input of shape (*, *normalized_shape)."""
         self._check(input)

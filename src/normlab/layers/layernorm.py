@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from normlab.layers import functional
-from normlab.layers._spec import DEFAULT_EPS, WithSpec, called, resolve, sizes
+from normlab.layers._spec import DEFAULT_EPS, Called, resolve, sizes
 from normlab.spec import NormSpec
 
 
-class LayerNorm(WithSpec, nn.LayerNorm):
+class LayerNorm(Called, nn.LayerNorm):
     """y = (x - mean(x)) / sqrt(var(x) + eps) * (offset + weight) + bias, over the trailing axes.
 
     A torch.nn.LayerNorm: same constructor, same state_dict keys, so a checkpoint of one loads into the other.
@@ -45,8 +45,7 @@ class LayerNorm(WithSpec, nn.LayerNorm):
         shape = list(sizes("normalized_shape", normalized_shape))
         # torch.nn keeps eps for its repr; None is the spec's to interpret.
         super().__init__(shape, resolved.eps, resolved.affine, resolved.bias, device, dtype)  # pyright: ignore[reportArgumentType]
-        if resolved != NormSpec("layernorm", eps=resolved.eps, affine=resolved.affine, bias=resolved.bias):
-            called(self)
+        self._ask_for_calls()
 
     def reset_parameters(self) -> None:
         """Fill the weight so that the scale is 1, and the bias with 0."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from normlab.layers._formula import WeightedRowNorm, agree, factor, scaled, wide
+from normlab.layers._formula import WeightedRowNorm, agree, factor, over_parts, scaled, wide
 from normlab.layers._spec import DEFAULT_EPS
 from normlab.norms.prmsnorm import count
 from normlab.spec import NormSpec
@@ -57,6 +57,7 @@ class PRMSNorm(WeightedRowNorm):
             agree("fraction", fraction, DEFAULT_FRACTION, self._spec.fraction)
         self._m = count(math.prod(self.normalized_shape), self._spec.fraction)
 
+    @over_parts
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize input of shape (*, *normalized_shape)."""
         self._check(input)

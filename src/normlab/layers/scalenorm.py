@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from normlab.layers._formula import RowNorm, eps_for, scaled, wide
+from normlab.layers._formula import RowNorm, eps_for, over_parts, scaled, wide
 from normlab.layers._spec import DEFAULT_EPS
 from normlab.spec import NormSpec
 
@@ -56,6 +56,7 @@ class ScaleNorm(RowNorm):
         if self.g is not None:
             nn.init.constant_(self.g, math.sqrt(math.prod(self.normalized_shape)) - self.spec.offset)
 
+    @over_parts
     def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Normalize input of shape (*, *normalized_shape)."""
         self._check(input)
