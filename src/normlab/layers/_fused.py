@@ -67,10 +67,11 @@ def backward(
     if dtotal is not None:
         _check_kept("input", total, dtotal.shape, dtotal.dtype)
     rows, n = extents(total, shape)
-    if not ordinary(dy, dtotal, total, weight, stats) or not are_stats(stats, rows, spec):
+    if kernel is not plain and (not ordinary(dy, dtotal, total, weight, stats) or not are_stats(stats, rows, spec)):
         # These take the statistics again.
         kernel = plain
-    dy, dtotal, total, weight, stats = dense(dy), dense(dtotal), dense(total), dense(weight), dense(stats)
+    if kernel is not plain:
+        dy, dtotal, total, weight, stats = dense(dy), dense(dtotal), dense(total), dense(weight), dense(stats)
     found = kernel.backward(dy, dtotal, total, weight, stats, bias_dtype, rows, n, spec)
     if len(shape) == 1 or found.dbias is None:
         return found

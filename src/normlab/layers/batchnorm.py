@@ -31,6 +31,11 @@ class _BatchNorm(WithSpec, nn.modules.batchnorm._BatchNorm):
             none.
 
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167. Definition: `normlab.norms.batchnorm`.
+
+    FAQ:
+        What do PyTorch's conversions make of it? `nn.SyncBatchNorm.convert_sync_batchnorm` and `fuse_conv_bn_eval` take
+            its weight and statistics for torch's formula, which is right for the formula of torch alone: not with an
+            offset, or eps outside of the root. `torch.ao.quantization.fuse_modules` knows torch's own classes only.
     """
 
     def __init__(

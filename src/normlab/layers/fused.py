@@ -70,15 +70,19 @@ def _forward(
         found = forward(call.kernel, x, residual, call.shape, weight, bias, call.spec)
     else:
         found = cpu.run_forward(call.plans.forward, x, residual, weight, bias)
-    ctx.save_for_backward(x if residual is None else found.total, weight, found.stats)
+    # The bias too, as the operator does: a checkpoint may meet one in the first pass and the other in the second.
+    ctx.save_for_backward(x if residual is None else found.total, weight, bias, found.stats)
     ctx.call = call
     return found
 
 
 def _backward(ctx: Any, dy: Tensor | None, dtotal: Tensor | None) -> Any:
     """The gradients of a call, by its own kernel, or differentiable ones where somebody wants to differentiate them."""
-    total, weight, stats = ctx.saved_tensors
+    total, weight, _, stats = ctx.saved_tensors
     kernel, shape, spec, weight_dtype, bias, plans = ctx.call
+    if torch.compiler.is_compiling():
+        # Compiled autograd, which cannot look through the questions below.
+        return backward(plain, dy, dtotal, total, shape, weight, bias, stats, spec)
     plan = None if plans is None else plans.backward
     watched = torch.is_grad_enabled() or transformed() or torch._C._len_torch_dispatch_stack() > 0
     if (
@@ -137,6 +141,11 @@ def _differentiated(x: Tensor, residual: Tensor | None, weight: Tensor | None, b
     )
 
 
+def _unsaved(x: Tensor, residual: Tensor | None) -> bool:
+    """Whether autograd will not keep x: it was made in inference mode. torch.nn.RMSNorm does with less on the CPU."""
+    return residual is None and x.is_inference()
+
+
 def _gpu_autocast(x: Tensor) -> bool:
     return x.is_cuda and torch.is_autocast_enabled("cuda")
 
@@ -172,6 +181,8 @@ def norm(
     if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
         y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
         return y if total is None else Added(total, y)
+    if _unsaved(x, residual):
+        return _by_formula(x, residual, shape, weight, bias, spec)
     return _apply(x, residual, weight, bias, _call(kernel, shape, spec, weight, bias, None))
 
 
@@ -220,6 +231,8 @@ def at_once(
     if plans is None:
         return None
     if wanted:
+        if _unsaved(x, residual):
+            return None
         return _apply(x, residual, weight, bias, _call(cpu, normalized_shape, spec, weight, bias, plans))
     y, total, _ = cpu.run_forward(plans.forward, x, residual, weight, bias)
     return y if total is None else Added(total, y)

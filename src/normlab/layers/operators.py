@@ -119,6 +119,11 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 def _differentiate(ctx: Any, dy: Any, dtotal: Any, dstats: Any) -> tuple[Any, ...]:
     total, weight, bias, stats = ctx.saved_tensors
     dtotal = dtotal if ctx.added else None
+    if torch.is_grad_enabled():
+        # Somebody will differentiate the gradients.
+        dtype = None if bias is None else bias.dtype
+        found = _fused.backward(plain, dy, dtotal, total, list(ctx.shape), weight, dtype, stats, _spec(*ctx.spec))
+        return found.dx, found.dx if ctx.added else None, found.dweight, found.dbias, *[None] * (1 + len(ctx.spec))
     dx, dweight, dbias = torch.ops.normlab.norm_backward(dy, dtotal, total, weight, bias, stats, ctx.shape, *ctx.spec)
     return (
         dx,
