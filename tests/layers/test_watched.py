@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo import compiled_autograd
 from torch._dynamo.backends.common import aot_autograd
-from torch._functorch.aot_autograd import make_boxed_func
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
@@ -28,7 +28,7 @@ def compiled(layer):
 
 
 def watched(layer):
-    def call(x):
+    def call(x) -> Any:
         with Watching():
             return layer(x)
 
@@ -58,7 +58,8 @@ def test_gradgradcheck_of_an_operator_with_a_residual(x):
 
     def watched_norm(*given):
         with Watching():
-            return tuple(functional.add_layer_norm(*given[:2], (16,), *given[2:], 0.1))
+            x, residual, weight, bias = given
+            return tuple(functional.add_layer_norm(x, residual, (16,), weight, bias, 0.1))
 
     assert torch.autograd.gradgradcheck(watched_norm, (x, residual, weight, bias))
 
@@ -85,7 +86,7 @@ def test_compiled_autograd_in_one_graph(ours, theirs, x):
         torch._dynamo.reset()
         leaf = x.detach().requires_grad_()
         y = norm(leaf).pow(2).sum()
-        with torch._dynamo.compiled_autograd._enable(torch.compile(backend="eager", fullgraph=True)):
+        with compiled_autograd._enable(torch.compile(backend="eager", fullgraph=True)):
             y.backward()
         found.append((leaf.grad, norm.weight.grad))
     for got, want in zip(*found, strict=True):
@@ -98,7 +99,13 @@ def test_a_compiled_step_keeps_the_fused_backward_pass(norm):
 
     def kept(graph, inputs):
         graphs.append(graph)
-        return make_boxed_func(graph.forward)
+
+        def call(arguments):
+            return graph(*arguments)
+
+        # AOTAutograd asks for functions of one list.
+        vars(call)["_boxed_call"] = True
+        return call
 
     torch._dynamo.reset()
     step = torch.compile(norm(16), backend=aot_autograd(fw_compiler=kept, bw_compiler=kept), fullgraph=True)
