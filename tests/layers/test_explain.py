@@ -348,3 +348,28 @@ def test_two_normalized_axes():
     x, weight = torch.ones(2, 3, 8), torch.ones(3, 8)
     assert normlab.explain(x, spec=NormSpec("layernorm"), weight=weight, bias=weight) == ("numba", "fused")
     assert normlab.explain(x[:0], spec=NormSpec("layernorm")) == ("numba", "fused")
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_tensor_made_in_inference_mode(trained):
+    with torch.inference_mode():
+        x = torch.randn(3, 8)
+    weight = torch.ones(8, requires_grad=trained)
+    said = normlab.explain(x, spec=NormSpec("rmsnorm"), weight=weight)
+    y = normlab.functional.rms_norm(x, (8,), weight)
+    if trained:
+        assert said == ("torch", "autograd does not keep a tensor that was made in inference mode")
+        assert "_Norm" not in type(y.grad_fn).__name__
+    else:
+        assert said == normlab.explain(torch.randn(3, 8), spec=NormSpec("rmsnorm"), weight=weight)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_nested_tensor(parts):
+    x = torch.nested.nested_tensor([torch.randn(3, 8) for _ in range(parts)])
+    said = normlab.explain(x, spec=NormSpec("rmsnorm"))
+    if parts:
+        assert said == normlab.explain(torch.randn(3, 8), spec=NormSpec("rmsnorm"))
+    else:
+        assert said == ("torch", "a nested tensor without parts")

@@ -8,7 +8,7 @@ from torch import Tensor
 from normlab.kernels import choice, cpu, cpu_plan, cpu_threads
 from normlab.kernels.cpu_build import BuildError
 from normlab.layers import fused
-from normlab.layers._rows import extents
+from normlab.layers._rows import extents, in_parts
 from normlab.layers.functional import check_tensor
 from normlab.spec import NormSpec
 
@@ -92,6 +92,11 @@ def explain(
     _check_types(x, spec, weight, bias, residual)
     if torch.compiler.is_exporting():
         return Explanation("torch", "torch.export writes a program down that must run without normlab")
+    if residual is None and in_parts(x):
+        parts = x.unbind()
+        if not parts:
+            return Explanation("torch", "a nested tensor without parts")
+        return explain(parts[0], spec=spec, weight=weight, bias=bias)
     x, residual, weight, bias = fused.autocast(x, residual, weight, bias, spec)
     why = fused.transparent(x, residual, weight, bias)
     if not torch._C._is_tracing():

@@ -31,13 +31,17 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def transparent(*tensors: Tensor | None) -> str | None:
+def transparent(x: Tensor, residual: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> str | None:
     """Why PyTorch's own operations, which everything sees through, compute a call on these tensors, or None."""
     if torch._C._is_tracing():
         return "torch.jit.trace writes a program down that must run without normlab"
     if transformed():
         return "a transform of torch.func, or forward-mode differentiation, is at work"
-    return extraordinary(*tensors)
+    if (why := extraordinary(x, residual, weight, bias)) is not None:
+        return why
+    if torch.is_grad_enabled() and _differentiated(x, residual, weight, bias) and _unkept(x, residual):
+        return "autograd does not keep a tensor that was made in inference mode"
+    return None
 
 
 class _Call(NamedTuple):
@@ -141,8 +145,8 @@ def _differentiated(x: Tensor, residual: Tensor | None, weight: Tensor | None, b
     )
 
 
-def _unsaved(x: Tensor, residual: Tensor | None) -> bool:
-    """Whether autograd will not keep x: it was made in inference mode. torch.nn.RMSNorm does with less on the CPU."""
+def _unkept(x: Tensor, residual: Tensor | None) -> bool:
+    """Whether autograd will not keep x for the backward pass. torch.nn.RMSNorm on the CPU does not ask it to."""
     return residual is None and x.is_inference()
 
 
@@ -181,8 +185,6 @@ def norm(
     if not (torch.is_grad_enabled() and _differentiated(x, residual, weight, bias)):
         y, total, _ = forward(kernel, x, residual, shape, weight, bias, spec)
         return y if total is None else Added(total, y)
-    if _unsaved(x, residual):
-        return _by_formula(x, residual, shape, weight, bias, spec)
     return _apply(x, residual, weight, bias, _call(kernel, shape, spec, weight, bias, None))
 
 
@@ -231,7 +233,7 @@ def at_once(
     if plans is None:
         return None
     if wanted:
-        if _unsaved(x, residual):
+        if _unkept(x, residual):
             return None
         return _apply(x, residual, weight, bias, _call(cpu, normalized_shape, spec, weight, bias, plans))
     y, total, _ = cpu.run_forward(plans.forward, x, residual, weight, bias)
