@@ -10,13 +10,14 @@ from normlab.heap import keep_heap
 from normlab.spec import NormSpec
 
 if TYPE_CHECKING:
-    from normlab import functional, models, norms
+    from normlab import functional, layers, models, norms, tensor
     from normlab.kernels import use_kernels
     from normlab.layers import (
         AdaptiveLayerNorm,
         AdaptiveRMSNorm,
         BatchNorm1d,
         BatchNorm2d,
+        BatchNorm3d,
         CRMSNorm,
         DyT,
         GroupNorm,
@@ -39,6 +40,7 @@ __all__ = [
     "AdaptiveRMSNorm",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "CRMSNorm",
     "DyT",
     "GroupNorm",
@@ -55,9 +57,11 @@ __all__ = [
     "explain",
     "functional",
     "keep_heap",
+    "layers",
     "make_norm",
     "models",
     "norms",
+    "tensor",
     "use_kernels",
 ]
 
@@ -66,6 +70,7 @@ _LAYERS = (
     "AdaptiveRMSNorm",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "CRMSNorm",
     "DyT",
     "GroupNorm",
@@ -82,7 +87,7 @@ _LAYERS = (
     "make_norm",
 )
 _KERNELS = ("use_kernels",)
-_MODULES = ("functional", "layers", "models", "norms")
+_MODULES = ("functional", "layers", "models", "norms", "tensor")
 
 
 def __getattr__(name: str) -> Any:

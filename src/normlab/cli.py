@@ -165,7 +165,7 @@ def exp(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="gradient_vanishing, norm_comparison, prenorm_vs_postnorm, speed, half_precision or iris; without "
             "it, what each asks.",
         ),

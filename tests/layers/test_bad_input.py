@@ -107,12 +107,12 @@ def test_spec(kind):
         WITH_EPS[kind](spec=NormSpec(other))
     with raises(ValueError, message):
         LAYERS[kind](6, spec=NormSpec(other))
-    with raises(TypeError, "spec must be a NormSpec, got str"):
-        WITH_EPS[kind](spec="torch")
-    with raises(TypeError, "spec must be a NormSpec or the name of a preset, got dict"):
-        LAYERS[kind](6, spec={"kind": kind})
-    with raises(ValueError, "preset must be one of 'gemma', 'llama', 'minimind', 't5', 'tensorweaver', 'torch', got"):
-        LAYERS[kind](6, spec="pytorch")
+    for call in (WITH_EPS[kind], lambda spec: LAYERS[kind](6, spec=spec)):
+        with raises(TypeError, "spec must be a NormSpec or the name of a preset, got dict"):
+            call(spec={"kind": kind})
+        names = "'gemma', 'llama', 'minimind', 't5', 'tensorweaver', 'torch'"
+        with raises(ValueError, f"preset must be one of {names}, got 'pytorch'"):
+            call(spec="pytorch")
 
 
 @pytest.mark.parametrize("layer", [normlab.LayerNorm, normlab.BatchNorm1d, normlab.BatchNorm2d])

@@ -20,6 +20,7 @@ PAIRS = [
     (normlab.RMSNorm, nn.RMSNorm),
     (normlab.BatchNorm1d, nn.BatchNorm1d),
     (normlab.BatchNorm2d, nn.BatchNorm2d),
+    (normlab.BatchNorm3d, nn.BatchNorm3d),
 ]
 # Every way to call a constructor that changes what a layer holds, by position where torch allows it.
 CALLS = [
@@ -37,6 +38,7 @@ CALLS = [
     (normlab.BatchNorm2d, nn.BatchNorm2d, (8, 1e-3, 0.2, True, True, "cpu", torch.float16), {}),
     (normlab.BatchNorm2d, nn.BatchNorm2d, (8,), {"bias": False}),
     (normlab.BatchNorm1d, nn.BatchNorm1d, (8,), {"affine": False, "track_running_stats": False}),
+    (normlab.BatchNorm3d, nn.BatchNorm3d, (8, 1e-3, 0.2), {}),
 ]
 
 
@@ -168,7 +170,7 @@ def test_eps_can_be_set_afterwards(ours, theirs):
     """As in `for m in model.modules(): m.eps = 1e-3`, which ports of EfficientNet and BERT do."""
     mine, reference = ours(4), theirs(4)
     mine.eps = reference.eps = 0.5
-    x = torch.randn(5, 4) if ours is not normlab.BatchNorm2d else torch.randn(5, 4, 2, 2)
+    x = torch.randn(5, 4, *{normlab.BatchNorm2d: (2, 2), normlab.BatchNorm3d: (2, 2, 2)}.get(ours, ()))
     torch.testing.assert_close(mine(x), reference(x))
     assert not torch.allclose(mine(x), ours(4)(x))
     assert mine.spec.eps == 0.5
@@ -187,6 +189,37 @@ def test_conversions_move_parameters_and_statistics():
     on_meta = normlab.LayerNorm(4, device="meta")
     assert on_meta.weight.is_meta
     assert torch.equal(on_meta.to_empty(device="cpu").weight.new_ones(4), torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shown"),
+    [
+        (normlab.RMSNorm(8, spec="llama"), "RMSNorm((8,), eps=1e-06, elementwise_affine=True, scale_dtype='input')"),
+        (normlab.RMSNorm(8, spec="gemma"), "RMSNorm((8,), eps=1e-06, elementwise_affine=True, offset=1.0)"),
+        (
+            normlab.LayerNorm(8, spec=NormSpec("layernorm", eps=0.5, eps_place="outside", bias=False)),
+            "LayerNorm((8,), eps=0.5, elementwise_affine=True, bias=False, eps_place='outside')",
+        ),
+        (
+            normlab.DyT(8, spec=NormSpec("dyt", offset=1.0)),
+            "DyT((8,), alpha=0.5, elementwise_affine=True, offset=1.0)",
+        ),
+        (normlab.L2Norm(8), "L2Norm((8,), eps=1e-12, elementwise_affine=False)"),
+    ],
+)
+def test_the_repr_says_in_what_the_formula_is_another(layer, shown):
+    assert repr(layer) == shown
+
+
+def test_batchnorm3d(fill, rng):
+    ours, theirs = normlab.BatchNorm3d(3), nn.BatchNorm3d(3)
+    fill(ours, rng)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 4, 5, 6)
+    for mode in (True, False):
+        torch.testing.assert_close(ours.train(mode)(x), theirs.train(mode)(x))
+    with pytest.raises(ValueError, match="expected 5D input"):
+        ours(torch.randn(2, 3, 4, 5))
 
 
 class _Squared(nn.LayerNorm):

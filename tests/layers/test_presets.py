@@ -205,3 +205,10 @@ def test_the_definition_follows_the_preset(rng):
         layer.load_state_dict({"weight": torch.tensor(weight)})
         y = norms.rmsnorm.forward(x, weight, eps=spec.eps, offset=spec.offset)
         np.testing.assert_allclose(layer(torch.tensor(x)).detach().numpy(), y, rtol=1e-14)
+
+
+@pytest.mark.parametrize("preset", ["llama", "gemma", "t5", "torch"])
+def test_the_functions_take_the_names_of_presets(preset):
+    x, weight = torch.randn(3, 8).bfloat16(), torch.randn(8).bfloat16()
+    want = normlab.functional.rms_norm(x, (8,), weight, spec=NormSpec.preset(preset, "rmsnorm"))
+    assert torch.equal(normlab.functional.rms_norm(x, (8,), weight, spec=preset), want)

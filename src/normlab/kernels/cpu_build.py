@@ -68,7 +68,11 @@ def folder() -> Path | None:
     """Where object code is kept; None where there is no place for it."""
     given = os.environ.get("NORMLAB_CACHE")
     if given:
-        return Path(given)
+        try:
+            # Files of settings hold a ~ as it was typed.
+            return Path(given).expanduser()
+        except RuntimeError:
+            return Path(given)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normlab"
     except RuntimeError:

@@ -2,7 +2,7 @@
 
 from normlab.layers import functional
 from normlab.layers.adaptive import AdaptiveLayerNorm, AdaptiveRMSNorm
-from normlab.layers.batchnorm import BatchNorm1d, BatchNorm2d
+from normlab.layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from normlab.layers.crmsnorm import CRMSNorm
 from normlab.layers.dyt import DyT
 from normlab.layers.explaining import Explanation, explain
@@ -20,6 +20,7 @@ __all__ = [
     "AdaptiveRMSNorm",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "CRMSNorm",
     "DyT",
     "Explanation",

@@ -141,8 +141,9 @@ class RowNorm(Called, nn.Module):
         return tuple(range(-len(self.normalized_shape), 0))
 
     def extra_repr(self) -> str:
-        """As torch.nn.RMSNorm's."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        """As torch.nn.RMSNorm's, and what else makes this another formula."""
+        usual = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return usual + self._others()
 
 
 class WeightedRowNorm(RowNorm):

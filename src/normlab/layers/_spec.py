@@ -95,6 +95,10 @@ def size(name: str, value: Any, *, least: int = 0) -> int:
     return found
 
 
+# Fields of a spec that no argument of a constructor says.
+IN_REPR = ("eps_place", "offset", "stats_dtype", "scale_dtype", "unbiased_running_var")
+
+
 class WithSpec:
     """A layer's `spec`. It follows the attribute `eps`, which users of torch.nn set (`bn.eps = 1e-3`)."""
 
@@ -105,6 +109,14 @@ class WithSpec:
     def spec(self) -> NormSpec:
         """What this layer computes."""
         return self._spec if self.eps == self._spec.eps else replace(self._spec, eps=plain(self.eps))
+
+    def extra_repr(self) -> str:
+        """As torch.nn's, and what else makes this another formula."""
+        return super().extra_repr() + self._others()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _others(self) -> str:
+        spec, usual = self._spec, NormSpec(self._spec.kind)
+        return "".join(f", {name}={v!r}" for name in IN_REPR if (v := getattr(spec, name)) != getattr(usual, name))
 
 
 def _nothing(module: nn.Module, inputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""BatchNorm1d and BatchNorm2d as PyTorch layers."""
+"""BatchNorm1d, BatchNorm2d and BatchNorm3d as PyTorch layers."""
 
 import torch
 from jaxtyping import Float
@@ -109,5 +109,11 @@ class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
 
 class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """BatchNorm over (N, C, H, W) input."""
+
+    __doc__ = f"{__doc__}\n\n    {_BatchNorm.__doc__}"
+
+
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
+    """BatchNorm over (N, C, D, H, W) input."""
 
     __doc__ = f"{__doc__}\n\n    {_BatchNorm.__doc__}"

@@ -76,4 +76,5 @@ class DyT(RowNorm):
 
     def extra_repr(self) -> str:
         """The shape and where alpha begins."""
-        return f"{self.normalized_shape}, alpha={self.spec.alpha}, elementwise_affine={self.elementwise_affine}"
+        usual = f"{self.normalized_shape}, alpha={self.spec.alpha}, elementwise_affine={self.elementwise_affine}"
+        return usual + self._others()

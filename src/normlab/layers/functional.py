@@ -27,11 +27,13 @@ BATCH_NORM = NormSpec.preset("torch", "batchnorm")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def _spec(kind: Kind, spec: NormSpec | None, default: NormSpec, eps: float | None) -> NormSpec:
-    """The spec to compute: the one given, or the default with this eps."""
+def _spec(kind: Kind, spec: NormSpec | str | None, default: NormSpec, eps: float | None) -> NormSpec:
+    """The spec to compute: the one given, maybe by its name, or the default with this eps."""
     if spec is not None:
+        if isinstance(spec, str):
+            spec = NormSpec.preset(spec, kind)
         default_eps = None if kind == "rmsnorm" else DEFAULT_EPS
-        check_spec(spec, kind, eps=eps, default_eps=default_eps, allowed="a NormSpec")
+        check_spec(spec, kind, eps=eps, default_eps=default_eps, allowed="a NormSpec or the name of a preset")
         return spec
     if eps is default.eps or (isinstance(eps, float) and eps == default.eps):
         return default
@@ -115,7 +117,7 @@ def rms_norm(
     weight: Float[Tensor, "..."] | None = None,
     eps: float | None = None,
     *,
-    spec: NormSpec | None = None,
+    spec: NormSpec | str | None = None,
 ) -> Float[Tensor, "..."]:
     """input / sqrt(mean(input^2) + eps) * weight over the trailing axes `normalized_shape`.
 
@@ -124,7 +126,7 @@ def rms_norm(
         normalized_shape: the trailing axes that are normalized together.
         weight: shape normalized_shape, of input's or another floating-point dtype.
         eps: None stands for the machine epsilon of the dtype of the statistics, as in torch.
-        spec: what to compute in every detail; holds the eps then.
+        spec: what to compute in every detail, a NormSpec or the name of a preset ("llama"); holds the eps then.
 
     Returns:
         A new tensor of input's shape and (unless the spec says otherwise) dtype.
@@ -145,7 +147,7 @@ def layer_norm(
     bias: Float[Tensor, "..."] | None = None,
     eps: float = DEFAULT_EPS,
     *,
-    spec: NormSpec | None = None,
+    spec: NormSpec | str | None = None,
 ) -> Float[Tensor, "..."]:
     """(input - mean) / sqrt(var + eps) * weight + bias over the trailing axes `normalized_shape`.
 
@@ -154,7 +156,7 @@ def layer_norm(
         normalized_shape: the trailing axes that are normalized together.
         weight, bias: shape normalized_shape, of input's or another floating-point dtype.
         eps: added to the (biased) variance.
-        spec: what to compute in every detail; holds the eps then.
+        spec: what to compute in every detail, a NormSpec or the name of a preset ("llama"); holds the eps then.
 
     Returns:
         A new tensor of input's shape and (unless the spec says otherwise) dtype.
@@ -175,7 +177,7 @@ def add_rms_norm(
     weight: Float[Tensor, "..."] | None = None,
     eps: float | None = None,
     *,
-    spec: NormSpec | None = None,
+    spec: NormSpec | str | None = None,
 ) -> Added:
     """total = input + residual and rms_norm(total), in one pass over memory.
 
@@ -205,7 +207,7 @@ def add_layer_norm(
     bias: Float[Tensor, "..."] | None = None,
     eps: float = DEFAULT_EPS,
     *,
-    spec: NormSpec | None = None,
+    spec: NormSpec | str | None = None,
 ) -> Added:
     """total = input + residual and layer_norm(total), in one pass over memory.
 
@@ -236,7 +238,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = DEFAULT_EPS,
     *,
-    spec: NormSpec | None = None,
+    spec: NormSpec | str | None = None,
 ) -> Float[Tensor, "batch channels *space"]:
     """Per channel (input - mean) / sqrt(var + eps) * weight + bias.
 
@@ -247,7 +249,7 @@ def batch_norm(
         training: use the batch's statistics; without running statistics evaluation does too.
         momentum: share of this batch in the running statistics.
         eps: added to the (biased) variance.
-        spec: what to compute in every detail; holds the eps then.
+        spec: what to compute in every detail, a NormSpec or the name of a preset ("llama"); holds the eps then.
 
     Raises:
         TypeError, ValueError: one sentence on the argument that does not fit.

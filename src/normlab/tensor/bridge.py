@@ -110,7 +110,9 @@ class _Copy:
         if build is None:
             raise TypeError(f"{path or 'module'} is a {_name(type(module))}, which the engine has no module for")
         # These may change what comes out, and nothing in the engine would do it.
-        _refuse(path, "has hooks" if any(getattr(module, name, None) for name in HOOKS) else None)
+        # But for the hook of normlab's own layers, which does nothing.
+        hooked = any(set(getattr(module, name, None) or ()) - {"normlab"} for name in HOOKS)
+        _refuse(path, "has hooks" if hooked else None)
         _refuse(path, "has parametrizations" if hasattr(module, "parametrizations") else None)
         made = build(self, module, path)
         made.training = module.training

@@ -20,7 +20,8 @@ def _plot(ax: Axes, case: StackCase, quantity: str, color: str, label: str, mark
     seeds = np.array([getattr(s, quantity) for s in case.seeds])
     ax.plot(layers, getattr(case.prediction, quantity), color=color, linewidth=1.2)
     low, high = seeds.min(axis=0), seeds.max(axis=0)
-    middle = np.exp(np.log(seeds).mean(axis=0))
+    # Of one seed it would be off by a rounding.
+    middle = np.clip(np.exp(np.log(seeds).mean(axis=0)), low, high)
     ax.errorbar(
         layers, middle, yerr=(middle - low, high - middle), fmt=marker, color=color, markersize=4.5, linewidth=1,
         markerfacecolor="white" if marker in "sD" else color, label=label,
