@@ -215,3 +215,11 @@ def test_numba_without_its_compiler(python, tmp_path):
     code = NORM.replace("print(", "print(str(float(y[0, 0])),")
     done = python(code, NORMLAB_CACHE=str(tmp_path), NUMBA_DISABLE_JIT="1")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_tilde_is_the_home(monkeypatch, tmp_path):
+    """Docker's ENV and files of settings hold it as it was typed."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("NORMLAB_CACHE", "~/kept")
+    assert cpu_build.folder() == tmp_path / "kept"
