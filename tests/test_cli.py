@@ -72,7 +72,7 @@ def test_out_that_is_a_file(capsys, tmp_path):
         (["nonsense"], "'nonsense'"),
         (["verify", "--seeds", "many"], "'--seeds': must be a whole number of at least 1, got 'many'"),
         (["verify", "--seeds", "1.5"], "got '1.5'"),
-        (["verify", "--device", "tpu"], "tpu"),
+        (["verify", "--device", "tpu"], "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["verify", "--out"], "--out"),
     ],
 )

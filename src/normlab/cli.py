@@ -304,6 +304,8 @@ def main(arguments: list[str] | None = None) -> None:
         # A usage error brings its own words; without any, the help has been shown.
         words = error.format_message() if isinstance(error, TyperException) else str(error)
         if words:
+            # The parser names its own kind of error before some of them.
+            words = words.replace(": Value error, ", ": ")
             terminal.errors.print(f"normlab: {words}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     sys.exit(code or 0)
