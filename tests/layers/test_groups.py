@@ -335,3 +335,15 @@ def test_parameters_of_another_dtype(x_dtype, weight_dtype, run, fill, rng, chec
         for name, value in run(layer, x, dy).items():
             assert value.dtype == (x_dtype if name in ("y", "dx") else weight_dtype)
             check(value, want[name])
+
+
+class _Doubled(normlab.GroupNorm):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize("space", [(1, 1), (3, 5)])
+def test_a_subclass_is_asked_once(space):
+    """Also where x is contiguous and has the channels last."""
+    x = torch.randn(2, 4, *space).to(memory_format=torch.channels_last)
+    assert torch.equal(_Doubled(2, 4)(x), 2 * normlab.GroupNorm(2, 4)(x))

@@ -124,7 +124,7 @@ class GroupNorm(WithSpec, nn.GroupNorm):
         beside = _channels_last(input)
         if beside and input.is_contiguous():
             # With a single axis of space it looks like one thing only.
-            y = self.forward(input.flatten(2))
+            y = GroupNorm.forward(self, input.flatten(2))
             return y.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
         # Of no numbers at all torch's makes a weight's gradient of NaN.
         if input.numel() and (
